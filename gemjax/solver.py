@@ -1,0 +1,210 @@
+"""Gradient EM and classical EM as pure steps: `init(mixture)` and `step(state, target)`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gemjax import _checks, means, weights
+from gemjax.expectation import Blocks, Statistics, as_blocks, densities, expect, statistics
+from gemjax.means import MeanRule
+from gemjax.numerics import safe_divide, safe_exp, safe_log, safe_norm
+from gemjax.types import Info, Mixture, State, Target
+
+
+class Solver(Protocol):
+    """What `fit` needs: a pytree with `init` and `step`.
+
+    If it also has `prepare(target, mixture)`, `fit` calls that once, before it traces anything,
+    to check settings and to put the target in the form that `step` likes best.
+    """
+
+    def init(self, mixture: Mixture) -> Any: ...
+
+    def step(self, state: Any, target: Any) -> tuple[Any, Info]: ...
+
+
+def _static(default: Any) -> Any:
+    return dataclasses.field(default=default, kw_only=True, metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class GradientEM:
+    """Gradient EM: near-optimal weights, then a gradient step on the means.
+
+    Algorithm 1 of Zhou, Xu, Fazel and Du (arXiv 2506.06584): at fixed means, up to `weight_steps`
+    steps on the weights, warm-started; then one E-step; then one step on the means. The loss does
+    not increase from one iteration to the next with "mirror" or "multiplicative" weights and
+    "gradient" or "em" means at step_size <= 1.
+
+    Args:
+      step_size: () η, traced. 1 is the largest for which the loss never increases. Not used when
+        `mean_rule` is an optax transformation, which has a learning rate of its own.
+      weight_step_size: () step of the weight rule, traced. "mirror" and "euclidean" never use more
+        than 1/max_i r_i, so any positive value is safe.
+      weight_tolerance: () duality gap (nats per point) at which the weight steps stop, traced.
+      weight_steps: K, static, at least 0.
+      weight_rule: static. "mirror" (entropic mirror descent), "euclidean" (projected gradient),
+        "multiplicative" (EM's own update π_i r_i) or "fixed" (the weights stay).
+      mean_rule: static. "gradient" (the paper's), "em" (classical EM's mean step at step_size 1) or
+        any optax `GradientTransformation`, fed with ∂L/∂μ and the extra argument `mass` (n,). Keep
+        one transformation object: a new one compiles anew.
+      active_weight: () weight from which a component counts as active in `Info`, traced.
+
+    Raises (from `step` and `fit`):
+      ValueError: a step size that is not positive, a negative tolerance, an unknown rule.
+
+    >>> import gemjax as gj
+    >>> solver = gj.GradientEM(step_size=1.0, weight_steps=20)
+    >>> target = gj.empirical([[-2.0], [2.0]])
+    >>> state, info = solver.step(solver.init(gj.make_mixture([[-1.0], [1.0]])), target)
+    >>> state.mixture.means.shape, info.loss.shape
+    ((2, 1), ())
+    """
+
+    step_size: jax.Array | float = 0.5
+    weight_step_size: jax.Array | float = 1.0
+    weight_tolerance: jax.Array | float = 1e-6
+    active_weight: jax.Array | float = dataclasses.field(default=1e-3, kw_only=True)
+    weight_steps: int = _static(10)
+    weight_rule: str = _static("mirror")
+    mean_rule: MeanRule = _static("gradient")
+
+    def prepare(self, target: Target | Blocks, mixture: Mixture) -> tuple[GradientEM, Blocks]:
+        """The same solver with checked settings as arrays, and the target laid out in blocks."""
+        dtype = mixture.means.dtype
+        _checks.count("weight_steps", self.weight_steps, least=0)
+        _checks.one_of("weight_rule", self.weight_rule, weights.RULES)
+        if not isinstance(self.mean_rule, optax.GradientTransformation):
+            _checks.one_of("mean_rule", self.mean_rule, means.RULES)
+        solver = dataclasses.replace(
+            self,
+            step_size=_checks.scalar("step_size", self.step_size, dtype, positive=True),
+            weight_step_size=_checks.scalar(
+                "weight_step_size", self.weight_step_size, dtype, positive=True
+            ),
+            weight_tolerance=_checks.scalar(
+                "weight_tolerance", self.weight_tolerance, dtype, positive=False
+            ),
+            active_weight=_checks.scalar(
+                "active_weight", self.active_weight, dtype, positive=False
+            ),
+        )
+        return solver, _prepare(target, mixture)
+
+    def init(self, mixture: Mixture) -> State:
+        """The state before the first iteration."""
+        mixture = _checks.mixture("mixture", mixture)
+        return State(mixture, means.init(self.mean_rule, mixture.means))
+
+    def step(self, state: State, target: Target | Blocks) -> tuple[State, Info]:
+        """One whole iteration; a pure function, for any transformation and any loop."""
+        solver, blocks = self.prepare(target, state.mixture)
+        mu, log_weights = state.mixture.means, state.mixture.log_weights
+        stored = densities(mu, log_weights, blocks)
+        log_weights = weights.solve(
+            solver.weight_rule,
+            stored,
+            log_weights,
+            weight_steps=solver.weight_steps,
+            weight_step_size=solver.weight_step_size,
+            weight_tolerance=solver.weight_tolerance,
+        )
+        found = statistics(stored, log_weights)
+        mu, mean_state = means.step(
+            solver.mean_rule, solver.step_size, state.mean_state, mu, found.gradient, found.mass
+        )
+        info = _info(found, log_weights, solver.active_weight)
+        return State(Mixture(mu, log_weights), mean_state), info
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class ClassicalEM:
+    """Textbook EM with identity covariances; see `classical_em`."""
+
+    active_weight: jax.Array | float = 1e-3
+
+    def prepare(self, target: Target | Blocks, mixture: Mixture) -> tuple[ClassicalEM, Blocks]:
+        """The same solver with checked settings, and the target laid out in blocks."""
+        active = _checks.scalar(
+            "active_weight", self.active_weight, mixture.means.dtype, positive=False
+        )
+        return ClassicalEM(active), _prepare(target, mixture)
+
+    def init(self, mixture: Mixture) -> State:
+        """The state before the first iteration."""
+        return State(_checks.mixture("mixture", mixture), optax.EmptyState())
+
+    def step(self, state: State, target: Target | Blocks) -> tuple[State, Info]:
+        """One iteration; `Info` is that of the mixture before it."""
+        solver, blocks = self.prepare(target, state.mixture)
+        mixture = state.mixture
+        found = expect(mixture, blocks)
+        mu = mixture.means - safe_divide(found.gradient, found.mass[:, None])
+        log_weights = safe_log(found.mass / jnp.sum(found.mass))
+        info = _info(found, mixture.log_weights, solver.active_weight)
+        return State(Mixture(mu, log_weights), state.mean_state), info
+
+
+def classical_em(*, active_weight: jax.Array | float = 1e-3) -> ClassicalEM:
+    """Textbook EM with identity covariances (Dempster, Laird and Rubin 1977), same protocol.
+
+    One E-step; then weights π_i = E[ψ_i] and means μ_i = E[ψ_i x]/E[ψ_i] from the same
+    responsibilities. A component without mass stays where it is, with weight 0.
+
+    Args:
+      active_weight: () weight from which a component counts as active in `Info`, traced.
+
+    >>> import gemjax as gj
+    >>> target = gj.empirical([[-2.0], [2.0]])
+    >>> em = gj.classical_em()
+    >>> state, _ = em.step(em.init(gj.make_mixture([[-9.0], [9.0]])), target)
+    >>> state.mixture.means.round(4).tolist()
+    [[-2.0], [2.0]]
+    """
+    return ClassicalEM(active_weight)
+
+
+def loss(mixture: Mixture, target: Target) -> jax.Array:
+    """−E[log p(x)] of a mixture under a target: the negative log-likelihood per point.
+
+    Args:
+      mixture: a `Mixture` with n components in d dimensions.
+      target: a `Target` in the same space, same dtype.
+
+    Returns:
+      () nats per point. Differentiable in the mixture, the points and the weights.
+
+    Raises:
+      ValueError, TypeError: dimensions or dtypes that disagree, values that are not finite.
+
+    >>> import gemjax as gj
+    >>> round(float(gj.loss(gj.make_mixture([[0.0]]), gj.empirical([[0.0]]))), 6)
+    0.918939
+    """
+    mixture = _checks.mixture("mixture", mixture)
+    return expect(mixture, _prepare(target, mixture)).loss
+
+
+def _prepare(target: Target | Blocks, mixture: Mixture) -> Blocks:
+    if isinstance(target, Blocks):
+        return target
+    target = _checks.target("target", target)
+    n, d = mixture.means.shape
+    _checks.same_space("mixture", d, mixture.means.dtype, "target", target)
+    return as_blocks(target, n)
+
+
+def _info(found: Statistics, log_weights: jax.Array, active_weight: jax.Array) -> Info:
+    return Info(
+        loss=found.loss,
+        weight_gap=weights.duality_gap(found.ratios),
+        gradient_norm=safe_norm(found.gradient),
+        num_active=jnp.sum(safe_exp(log_weights) >= active_weight, dtype=jnp.int32),
+    )
