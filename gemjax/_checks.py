@@ -1,7 +1,7 @@
 """Checks at the public door. Shapes and dtypes always; values only where they are known.
 
-A traced array has no value to look at, so under `jit`, `vmap` or `grad` only its shape and dtype are
-checked, and a bad value shows up in the status of the fit.
+A traced array has no value to look at, so under `jit`, `vmap` or `grad` only its shape and dtype
+are checked, and a bad value shows up in the status of the fit.
 """
 
 from __future__ import annotations

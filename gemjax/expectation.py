@@ -2,8 +2,8 @@
 
 With log φ_i(x) = x·μ_i − |μ_i|²/2 (the −|x|²/2 cancels in every ratio and is added to the loss per
 point) everything is "features times natural parameters, exponential, weighted moments". Points are
-centred once, so that data far from the origin lose no digits, and laid out [blocks, d, C], so that a
-block's densities [n, C] stay in cache. Sums run within a block, then over blocks, which also keeps
+centred once, so that data far from the origin lose no digits, and laid out [blocks, d, C], so that
+a block's densities [n, C] stay in cache. Sums run within a block, then over blocks, which also keeps
 float32 sums over many points accurate. Nothing of shape (N, n) exists unless it is small.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 from gemjax.numerics import safe_exp, tiny
 from gemjax.types import Mixture, Target
 
-# Entries of one block of densities, n·C: 2^15 float32 numbers are 128 KiB, within a core's own cache.
+# Entries of one block of densities, n·C: 2^15 float32 numbers are 128 KiB, within a core's cache.
 _BLOCK_ENTRIES = 2**15
 # Densities up to this size are kept between the weight steps of an iteration; above, recomputed.
 _STORED_BYTES = 2**24
@@ -93,7 +93,7 @@ def as_blocks(target: Target | Blocks, num_components: int) -> Blocks:
         jnp.matmul(target.weights, target.points, precision=jax.lax.Precision.HIGHEST)
     )
     pad = B * C - N
-    points = jnp.pad(target.points - centre, ((0, pad), (0, 0)))
+    points = jnp.pad(target.points - centre[None], ((0, pad), (0, 0)))
     weights = jnp.pad(target.weights, (0, pad))
     points = points.reshape(B, C, d).transpose(0, 2, 1)
     half_squares = 0.5 * jnp.sum(points * points, axis=1)
@@ -106,7 +106,7 @@ def densities(means: jax.Array, log_weights: jax.Array, blocks: Blocks) -> Densi
     `log_weights` (n,) only choose the shift: any later weights that do not differ from them by
     hundreds of orders of magnitude give the same ratios.
     """
-    means = means - blocks.centre
+    means = means - blocks.centre[None]
     B, C = blocks.weights.shape
     if B * C * means.shape[0] * means.dtype.itemsize > _STORED_BYTES:
         return Densities(blocks, means, None, None)
@@ -136,7 +136,7 @@ def statistics(stored: Densities, log_weights: jax.Array) -> Statistics:
         density = jnp.maximum(_dot(weights, scaled), tiny(scaled.dtype))
         per_density = x.weights / density
         log_density = jnp.log(density) + (shift - x.half_squares)
-        moments = _dot(scaled, (per_density * x.points).T)
+        moments = _dot(scaled, (per_density[None] * x.points).T)
         return -_dot(x.weights, log_density), _dot(scaled, per_density), moments
 
     loss, r, moments = _sum_over_blocks(block, stored, log_weights)
@@ -164,7 +164,7 @@ def _scale(means: jax.Array, log_weights: jax.Array, x: jax.Array) -> tuple[jax.
     log_phi = _dot(means, x) - 0.5 * jnp.sum(means * means, axis=1)[:, None]
     shift = jax.lax.stop_gradient(jnp.max(log_phi + log_weights[:, None], axis=0))
     cap = 0.9 * float(np.log(jnp.finfo(x.dtype).max))
-    return jnp.exp(jnp.minimum(log_phi - shift, cap)), shift
+    return jnp.exp(jnp.minimum(log_phi - shift[None], cap)), shift
 
 
 def _sum_over_blocks(

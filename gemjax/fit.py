@@ -57,9 +57,7 @@ def fit(
     record_every = _checks.count("record_every", record_every)
     mixture = _checks.mixture("mixture", mixture)
     target = _checks.target("target", target)
-    _checks.same_space(
-        "mixture", mixture.means.shape[1], mixture.means.dtype, "target", target
-    )
+    _checks.same_space("mixture", mixture.means.shape[1], mixture.means.dtype, "target", target)
     if hasattr(solver, "prepare"):
         solver, target = solver.prepare(target, mixture)
     return _fit(solver, target, mixture, num_iterations, record_every, bool(checkpoint))

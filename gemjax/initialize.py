@@ -68,7 +68,7 @@ def plus_plus(key: jax.Array, target: Target, n: int) -> Mixture:
     points, log_weights = target.points, safe_log(target.weights)
 
     def square_distance(i: jax.Array) -> jax.Array:
-        return jnp.sum((points - points[i]) ** 2, axis=1)
+        return jnp.sum((points - points[i][None]) ** 2, axis=1)
 
     def draw(nearest: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
         score = log_weights + safe_log(nearest)
@@ -109,14 +109,12 @@ def spectral(key: jax.Array, target: Target, n: int, rank: int) -> Mixture:
         raise ValueError(f"rank must be at most the dimension d = {d}, got {rank}")
     highest = jax.lax.Precision.HIGHEST
     centre = jnp.matmul(target.weights, target.points, precision=highest)
-    centred = target.points - centre
-    covariance = jnp.matmul(
-        (target.weights[:, None] * centred).T, centred, precision=highest
-    )
+    centred = target.points - centre[None]
+    covariance = jnp.matmul((target.weights[:, None] * centred).T, centred, precision=highest)
     directions = jnp.linalg.eigh(covariance)[1][:, d - rank :]
     chosen = centred[_draw(key, target.weights, n)]
     inside = jnp.matmul(chosen, directions, precision=highest)
-    return _equal(centre + jnp.matmul(inside, directions.T, precision=highest))
+    return _equal(centre[None] + jnp.matmul(inside, directions.T, precision=highest))
 
 
 def _equal(means: jax.Array) -> Mixture:

@@ -51,8 +51,8 @@ def recovery(
 ) -> Recovery:
     """Compares a fit, of any number of components, with the truth.
 
-    Components are assigned to their nearest true mean; each true mean then has a mass and a weighted
-    barycentre. Redundant components that share a cluster are no error.
+    Components are assigned to their nearest true mean; each true mean then has a mass and a
+    weighted barycentre. Redundant components that share a cluster are no error.
 
     Args:
       mixture: the fit, n components. For a sweep, `jax.vmap` over it.

@@ -16,6 +16,9 @@ from gemjax.numerics import safe_divide, safe_exp, safe_log, safe_norm
 from gemjax.types import Info, Mixture, State, Target
 
 
+_STATIC = {"static": True}
+
+
 class Solver(Protocol):
     """What `fit` needs: a pytree with `init` and `step`.
 
@@ -26,10 +29,6 @@ class Solver(Protocol):
     def init(self, mixture: Mixture) -> Any: ...
 
     def step(self, state: Any, target: Any) -> tuple[Any, Info]: ...
-
-
-def _static(default: Any) -> Any:
-    return dataclasses.field(default=default, kw_only=True, metadata={"static": True})
 
 
 @jax.tree_util.register_dataclass
@@ -71,9 +70,9 @@ class GradientEM:
     weight_step_size: jax.Array | float = 1.0
     weight_tolerance: jax.Array | float = 1e-6
     active_weight: jax.Array | float = dataclasses.field(default=1e-3, kw_only=True)
-    weight_steps: int = _static(10)
-    weight_rule: str = _static("mirror")
-    mean_rule: MeanRule = _static("gradient")
+    weight_steps: int = dataclasses.field(default=10, kw_only=True, metadata=_STATIC)
+    weight_rule: str = dataclasses.field(default="mirror", kw_only=True, metadata=_STATIC)
+    mean_rule: MeanRule = dataclasses.field(default="gradient", kw_only=True, metadata=_STATIC)
 
     def prepare(self, target: Target | Blocks, mixture: Mixture) -> tuple[GradientEM, Blocks]:
         """The same solver with checked settings as arrays, and the target laid out in blocks."""

@@ -102,9 +102,7 @@ def _abstract_start(init: Init, key: jax.Array, target: Target, num_components: 
     return start
 
 
-@functools.partial(
-    jax.jit, static_argnames=("counts", "num_seeds", "init", "batch_size", "mesh")
-)
+@functools.partial(jax.jit, static_argnames=("counts", "num_seeds", "init", "batch_size", "mesh"))
 def _sweep(
     key: jax.Array,
     first_seed: jax.Array,

@@ -96,7 +96,7 @@ def random(key: jax.Array, m: int, d: int, separation: Any, weights: Any = None)
     """m means scattered at random, the nearest pair `separation` apart, the others farther.
 
     Each mean is the one of 32 normal draws that is farthest from those before it (Mitchell's best
-    candidate), and the whole is then scaled, so the separation holds for every key, under `jit` too.
+    candidate), and the whole is then scaled: the separation holds for every key, under `jit` too.
 
     Args:
       key: a JAX random key.
@@ -124,7 +124,7 @@ def random(key: jax.Array, m: int, d: int, separation: Any, weights: Any = None)
 
     start = jnp.zeros((m, d), separation.dtype).at[0].set(draws[0, 0])
     means, _ = jax.lax.scan(place, start, (jnp.arange(1, m), draws[1:]))
-    means = means - means.mean(axis=0)
+    means = means - means.mean(axis=0, keepdims=True)
     distance = jnp.where(jnp.eye(m, dtype=bool), jnp.inf, _distances(means, means))
     # A few ulps more, so that rounding does not bring the pair below `separation`.
     slack = 1 + 16 * jnp.finfo(separation.dtype).eps

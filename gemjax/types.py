@@ -1,7 +1,8 @@
 """The records that travel: what is fitted, what it is fitted to, and what comes back.
 
-Every record is a frozen dataclass and a pytree. No constructor checks anything, because JAX rebuilds
-pytrees with tracers, zeros and placeholders inside; the checks are at the public door (`_checks.py`).
+Every record is a frozen dataclass and a pytree. No constructor checks anything, because JAX
+rebuilds pytrees with tracers and placeholders inside; the checks are at the public door
+(`_checks.py`).
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ class Status(enum.IntEnum):
     >>> gj.Status(0)
     <Status.OK: 0>
     >>> print(gj.Status.DIVERGED.message)
-    an iteration gave a value that is not finite; the fit is frozen at its last finite state; try a smaller step_size
+    an iteration gave a value that is not finite; the fit is frozen at its last finite state;...
     """
 
     OK = 0

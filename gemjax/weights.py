@@ -3,8 +3,8 @@
 L(π) = −E[log Σ_i π_i φ_i] is convex with ∂L/∂π_i = −r_i and Σ_i π_i r_i = 1, so that for every
 weight vector ρ, L(π) − L(ρ) <= Σ_i (ρ_i − π_i) r_i <= max_i r_i − 1: the duality gap.
 
-The mirror step π_i ∝ π_i exp(η r_i) lowers L by at least η Σ π_i r_i² − log Σ π_i exp(η r_i) (Jensen,
-applied to the responsibilities), which is never negative while η max_i r_i <= 1: it is 0 at η = 0,
+The mirror step π_i ∝ π_i exp(η r_i) lowers L by at least η Σ π_i r_i² − log Σ π_i exp(η r_i)
+(Jensen, applied to the responsibilities), which is never negative while η max_i r_i <= 1: it is 0 at η = 0,
 and its derivative is Σ π_i r_i² minus the mean of r under the tilted weights, where
 exp(η r)/r, a decreasing function of r on that range, favours small r. So η is bounded by 1/max r,
 and no step size can make the step diverge.
