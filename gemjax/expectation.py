@@ -3,8 +3,8 @@
 With log φ_i(x) = x·μ_i − |μ_i|²/2 (the −|x|²/2 cancels in every ratio and is added to the loss per
 point) everything is "features times natural parameters, exponential, weighted moments". Points are
 centred once, so that data far from the origin lose no digits, and laid out [blocks, d, C], so that
-a block's densities [n, C] stay in cache. Sums run within a block, then over blocks, which also keeps
-float32 sums over many points accurate. Nothing of shape (N, n) exists unless it is small.
+a block's densities [n, C] stay in cache. Sums run within a block, then over blocks, which also
+keeps float32 sums over many points accurate. Nothing of shape (N, n) exists unless it is small.
 """
 
 from __future__ import annotations

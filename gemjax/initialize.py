@@ -126,7 +126,7 @@ def _draw(key: jax.Array, weights: jax.Array, n: int) -> jax.Array:
     """(n,) indices by weight, distinct while points of positive weight last (Gumbel top-n)."""
     N = weights.shape[0]
     key_distinct, key_repeat = jax.random.split(key)
-    repeat = jax.random.choice(key_repeat, N, (n,), p=weights)
+    repeat = jax.random.choice(key_repeat, N, (n,), p=weights).astype(jnp.int32)
     scores = safe_log(weights) + jax.random.gumbel(key_distinct, (N,), weights.dtype)
     distinct = jax.lax.top_k(scores, min(n, N))[1]
     head = jnp.where(weights[distinct] > 0, distinct, repeat[: min(n, N)])

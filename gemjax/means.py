@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import optax
+from jax.typing import ArrayLike
 
 from gemjax.numerics import safe_divide
 
 RULES = ("gradient", "em")
 
-MeanRule = str | optax.GradientTransformation
+MeanRule: TypeAlias = "str | optax.GradientTransformation"
 
 
 def init(rule: MeanRule, means: jax.Array) -> Any:
@@ -21,7 +22,7 @@ def init(rule: MeanRule, means: jax.Array) -> Any:
 
 def step(
     rule: MeanRule,
-    step_size: jax.Array,
+    step_size: ArrayLike,
     state: Any,
     means: jax.Array,
     gradient: jax.Array,

@@ -8,13 +8,13 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from gemjax import _checks, means, weights
 from gemjax.expectation import Blocks, Statistics, as_blocks, densities, expect, statistics
 from gemjax.means import MeanRule
 from gemjax.numerics import safe_divide, safe_exp, safe_log, safe_norm
 from gemjax.types import Info, Mixture, State, Target
-
 
 _STATIC = {"static": True}
 
@@ -66,10 +66,10 @@ class GradientEM:
     ((2, 1), ())
     """
 
-    step_size: jax.Array | float = 0.5
-    weight_step_size: jax.Array | float = 1.0
-    weight_tolerance: jax.Array | float = 1e-6
-    active_weight: jax.Array | float = dataclasses.field(default=1e-3, kw_only=True)
+    step_size: ArrayLike = 0.5
+    weight_step_size: ArrayLike = 1.0
+    weight_tolerance: ArrayLike = 1e-6
+    active_weight: ArrayLike = dataclasses.field(default=1e-3, kw_only=True)
     weight_steps: int = dataclasses.field(default=10, kw_only=True, metadata=_STATIC)
     weight_rule: str = dataclasses.field(default="mirror", kw_only=True, metadata=_STATIC)
     mean_rule: MeanRule = dataclasses.field(default="gradient", kw_only=True, metadata=_STATIC)
@@ -127,7 +127,7 @@ class GradientEM:
 class ClassicalEM:
     """Textbook EM with identity covariances; see `classical_em`."""
 
-    active_weight: jax.Array | float = 1e-3
+    active_weight: ArrayLike = 1e-3
 
     def prepare(self, target: Target | Blocks, mixture: Mixture) -> tuple[ClassicalEM, Blocks]:
         """The same solver with checked settings, and the target laid out in blocks."""
@@ -151,7 +151,7 @@ class ClassicalEM:
         return State(Mixture(mu, log_weights), state.mean_state), info
 
 
-def classical_em(*, active_weight: jax.Array | float = 1e-3) -> ClassicalEM:
+def classical_em(*, active_weight: ArrayLike = 1e-3) -> ClassicalEM:
     """Textbook EM with identity covariances (Dempster, Laird and Rubin 1977), same protocol.
 
     One E-step; then weights π_i = E[ψ_i] and means μ_i = E[ψ_i x]/E[ψ_i] from the same
@@ -200,7 +200,7 @@ def _prepare(target: Target | Blocks, mixture: Mixture) -> Blocks:
     return as_blocks(target, n)
 
 
-def _info(found: Statistics, log_weights: jax.Array, active_weight: jax.Array) -> Info:
+def _info(found: Statistics, log_weights: jax.Array, active_weight: ArrayLike) -> Info:
     return Info(
         loss=found.loss,
         weight_gap=weights.duality_gap(found.ratios),

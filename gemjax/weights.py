@@ -4,8 +4,8 @@ L(π) = −E[log Σ_i π_i φ_i] is convex with ∂L/∂π_i = −r_i and Σ_i �
 weight vector ρ, L(π) − L(ρ) <= Σ_i (ρ_i − π_i) r_i <= max_i r_i − 1: the duality gap.
 
 The mirror step π_i ∝ π_i exp(η r_i) lowers L by at least η Σ π_i r_i² − log Σ π_i exp(η r_i)
-(Jensen, applied to the responsibilities), which is never negative while η max_i r_i <= 1: it is 0 at η = 0,
-and its derivative is Σ π_i r_i² minus the mean of r under the tilted weights, where
+(Jensen, applied to the responsibilities), which is never negative while η max_i r_i <= 1: it is 0
+at η = 0, and its derivative is Σ π_i r_i² minus the mean of r under the tilted weights, where
 exp(η r)/r, a decreasing function of r on that range, favours small r. So η is bounded by 1/max r,
 and no step size can make the step diverge.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from gemjax.expectation import Densities, ratios
 from gemjax.numerics import log_normalise, safe_exp, safe_log, tiny
@@ -28,7 +29,7 @@ def duality_gap(r: jax.Array) -> jax.Array:
 
 
 def weight_step(
-    rule: str, log_weights: jax.Array, r: jax.Array, weight_step_size: jax.Array
+    rule: str, log_weights: jax.Array, r: jax.Array, weight_step_size: ArrayLike
 ) -> jax.Array:
     """One step of a rule from log-weights (n,) with ratios r (n,); normalised log-weights."""
     if rule == "multiplicative":
@@ -46,8 +47,8 @@ def solve(
     log_weights: jax.Array,
     *,
     weight_steps: int,
-    weight_step_size: jax.Array,
-    weight_tolerance: jax.Array,
+    weight_step_size: ArrayLike,
+    weight_tolerance: ArrayLike,
 ) -> jax.Array:
     """Up to `weight_steps` steps from `log_weights` (n,), stopping below the tolerance.
 
