@@ -38,7 +38,10 @@ def weight_step(
     if rule == "mirror":
         return log_normalise(log_weights + bounded * r)
     weights = safe_exp(log_weights) + bounded * r
-    return log_normalise(safe_log(optax.projections.projection_simplex(weights)))
+    # optax divides floats by integers there; elsewhere the strictest setting of JAX holds.
+    with jax.numpy_dtype_promotion("standard"):
+        projected = optax.projections.projection_simplex(weights)
+    return log_normalise(safe_log(projected))
 
 
 def solve(

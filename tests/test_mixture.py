@@ -24,7 +24,7 @@ def test_blocks_join_seamlessly():
     means, weights, points, _ = oracle.problem(1, N=9001, n=2, d=1)
     mixture = gj.make_mixture(means, weights)
     whole = gj.log_density(mixture, points)
-    np.testing.assert_allclose(whole[[0, 4095, 4096, 9000]],
+    np.testing.assert_allclose(whole[np.array([0, 4095, 4096, 9000])],
                                oracle.log_density(means, weights, points[[0, 4095, 4096, 9000]]),
                                rtol=1e-12)  # fmt: skip
     assert gj.responsibilities(mixture, points).shape == (9001, 2)
@@ -38,7 +38,7 @@ def test_density_integrates_to_one():
 
 def test_zero_weight_component_changes_nothing():
     points = oracle.problem(2)[2]
-    with_zero = gj.make_mixture(np.zeros((2, 3)) + [[0.0], [5.0]], [1.0, 0.0])
+    with_zero = gj.make_mixture(np.array([[0.0] * 3, [5.0] * 3]), [1.0, 0.0])
     alone = gj.make_mixture(np.zeros((1, 3)))
     np.testing.assert_array_equal(gj.log_density(with_zero, points), gj.log_density(alone, points))
     gradient = jax.grad(lambda m: gj.log_density(m, points).sum())(with_zero)

@@ -29,7 +29,7 @@ def test_one_step_of_every_rule_matches_double_loop(rule, mean_rule, offset):
     np.testing.assert_allclose(info.weight_gap, gap, atol=1e-11)
     norm = np.linalg.norm(oracle.gradient(means, new_weights, points, point_weights))
     np.testing.assert_allclose(info.gradient_norm, norm, rtol=1e-10)
-    assert info.num_active == (new_weights >= 1e-3).sum()
+    assert int(info.num_active) == (new_weights >= 1e-3).sum()
 
 
 def test_classical_em_is_textbook_em_step_for_step():

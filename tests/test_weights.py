@@ -84,7 +84,9 @@ def test_zero_weights_are_finite_in_value_and_gradient(rule):
         fit = gj.fit(solver, target, gj.Mixture(means, start.log_weights), num_iterations=4)
         return fit.history.loss[-1]
 
-    value, gradient = jax.value_and_grad(final_loss)(start.means)
+    # optax's projection divides floats by integers in its reverse pass.
+    with jax.numpy_dtype_promotion("standard"):
+        value, gradient = jax.value_and_grad(final_loss)(start.means)
     assert np.isfinite(value)
     assert np.isfinite(gradient).all()
     if rule == "mirror":
@@ -96,6 +98,7 @@ def test_underflowing_components_survive():
     # 60 standard deviations apart: every density ratio under- or overflows somewhere.
     target = gj.empirical(jnp.array([-60.0, 0.0, 60.0]))
     start = gj.make_mixture(jnp.array([-60.0, 0.0, 60.0]), [1e-300, 1.0, 1e-300])
-    fit = gj.fit(gj.GradientEM(), target, start, num_iterations=50)
+    fit = gj.fit(gj.GradientEM(), target, start, num_iterations=80)
     assert fit.status == gj.Status.OK
+    # A mirror step raises a weight by a factor e at most: 1e-300 needs 691 of the 800.
     np.testing.assert_allclose(fit.mixture.weights, 1 / 3, atol=1e-5)

@@ -1,0 +1,170 @@
+"""One grid point of a config as arrays: its truth, target, starts and solver; and a block of seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gemjax import initialize, truth
+from gemjax.config import Point, TruthTable
+from gemjax.files import InputError, check_points, read_points
+from gemjax.fit import fit
+from gemjax.mixture import make_mixture, sample
+from gemjax.recovery import recovery
+from gemjax.solver import ClassicalEM, GradientEM, classical_em, loss
+from gemjax.sweep import Init, sweep
+from gemjax.target import empirical, population
+from gemjax.types import Mixture, Target
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """What all seeds of a grid point share. `offset` and `scale` lead back to the file's units."""
+
+    truth: Mixture | None
+    target: Target
+    truth_loss: float | None
+    columns: list[str]
+    offset: np.ndarray
+    scale: float
+    init: Init
+    solver: GradientEM | ClassicalEM
+
+
+def build(point: Point, folder: Path) -> Problem:
+    """The problem of a grid point; paths are relative to `folder`."""
+    dtype = jnp.dtype(point.target.dtype)
+    true = None if point.truth is None else _truth(point.truth, dtype)
+    target, columns, offset = _target(point, true, folder)
+    if true is not None and true.means.shape[1] != target.points.shape[1]:
+        raise InputError(
+            f"truth has dimension {true.means.shape[1]}, the data of {point.target.path} "
+            f"{target.points.shape[1]}; they must agree"
+        )
+    return Problem(
+        truth=true,
+        target=target,
+        truth_loss=None if true is None else float(loss(true, target)),
+        columns=columns,
+        offset=offset,
+        scale=point.target.scale if point.target.kind == "file" else 1.0,
+        init=_init(point, true),
+        solver=_solver(point),
+    )
+
+
+def _truth(table: TruthTable, dtype: Any) -> Mixture:
+    weights = None if table.weights is None else jnp.asarray(table.weights, dtype)
+    if table.kind == "explicit":
+        return make_mixture(jnp.asarray(table.means, dtype), weights)
+    separation = jnp.asarray(table.separation, dtype)
+    shape = (table.num_components, table.dim, separation, weights)
+    if table.kind == "random":
+        return truth.random(jax.random.key(table.seed), *shape)
+    builders = {"simplex": truth.simplex, "ring": truth.ring, "grid": truth.grid}
+    return builders[table.kind](*shape)
+
+
+def _target(
+    point: Point, true: Mixture | None, folder: Path
+) -> tuple[Target, list[str], np.ndarray]:
+    table = point.target
+    if table.kind == "file":
+        assert table.path is not None  # checked with the config
+        path = folder / table.path
+        points, columns = read_points(path, table.columns)
+        check_points(path, points, columns)
+        # With a truth the data are in its coordinates; without one they are centred.
+        offset = points.mean(axis=0) if true is None else np.zeros(points.shape[1])
+        scaled = (points - offset) / table.scale
+        return empirical(jnp.asarray(scaled, table.dtype)), columns, offset
+    assert true is not None  # checked with the config
+    d = true.means.shape[1]
+    columns, offset = [f"x{i + 1}" for i in range(d)], np.zeros(d)
+    if table.kind == "population":
+        return population(true, num_nodes=table.num_nodes), columns, offset
+    draws = sample(jax.random.key(table.seed), true, table.num_samples)
+    return empirical(draws), columns, offset
+
+
+def _init(point: Point, true: Mixture | None) -> Init:
+    model = point.model
+    if model.init == "from_mixture":
+        return lambda key, target, n: initialize.from_mixture(key, true, n)  # type: ignore[arg-type]
+    if model.init == "spectral":
+        return partial(initialize.spectral, rank=model.rank)  # type: ignore[arg-type]
+    return initialize.plus_plus if model.init == "plus_plus" else initialize.from_target
+
+
+def _solver(point: Point) -> GradientEM | ClassicalEM:
+    table = point.solver
+    if table.method == "classical_em":
+        return classical_em(active_weight=table.active_weight)
+    return GradientEM(
+        table.step_size,
+        table.weight_step_size,
+        table.weight_tolerance,
+        weight_steps=table.weight_steps,
+        weight_rule=table.weight_rule,
+        mean_rule=table.mean_rule,
+        active_weight=table.active_weight,
+    )
+
+
+def run_block(
+    problem: Problem, point: Point, first_seed: int, num_seeds: int
+) -> dict[str, np.ndarray]:
+    """Fits a block of seeds; arrays with a leading axis of seeds, by name."""
+    fits = sweep(
+        jax.random.key(point.sweep.seed),
+        problem.solver,
+        problem.target,
+        num_seeds=num_seeds,
+        num_components=point.model.num_components,
+        num_iterations=point.solver.num_iterations,
+        record_every=point.solver.record_every,
+        init=problem.init,
+        batch_size=point.sweep.batch_size,
+        first_seed=first_seed,
+    )
+    out = {
+        "status": fits.status,
+        "loss": _losses(fits.mixture, problem.target),
+        "weight_gap": fits.history.weight_gap[:, -1],
+        "means": fits.mixture.means,
+        "weights": fits.mixture.weights,
+        "history_loss": fits.history.loss,
+        "history_weight_gap": fits.history.weight_gap,
+        "history_gradient_norm": fits.history.gradient_norm,
+        "history_num_active": fits.history.num_active,
+    }
+    if problem.truth is not None:
+        found = jax.vmap(recovery, in_axes=(0, None))(fits.mixture, problem.truth)
+        out |= {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
+    return {name: np.asarray(array) for name, array in out.items()}
+
+
+@jax.jit
+def _losses(mixtures: Mixture, target: Target) -> jax.Array:
+    return jax.lax.map(lambda mixture: loss(mixture, target), mixtures)
+
+
+def follow_weights(problem: Problem, point: Point) -> np.ndarray:
+    """(T // record_every + 1, n) weights of the first seed, from the start on."""
+    key = jax.random.fold_in(jax.random.key(point.sweep.seed), 0)
+    mixture = problem.init(key, problem.target, point.model.num_components)
+    weights = [np.asarray(mixture.weights)]
+    every = point.solver.record_every
+    for _ in range(point.solver.num_iterations // every):
+        # The named mean rules carry no state, so that runs of `every` iterations join up.
+        mixture = fit(
+            problem.solver, problem.target, mixture, num_iterations=every, record_every=every
+        ).mixture
+        weights.append(np.asarray(mixture.weights))
+    return np.stack(weights)
