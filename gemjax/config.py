@@ -181,7 +181,7 @@ def build(content: dict[str, Any], path: Path) -> Config:
 
 
 def _resolve(point: Point, lists: dict[tuple[str, str], list[Any]]) -> dict[str, dict[str, Any]]:
-    """Every table in full, for `config.toml`; TOML has no null, so keys without value are left out."""
+    """Every table in full, for `config.toml`. TOML has no null: keys without value are left out."""
     resolved: dict[str, dict[str, Any]] = {}
     for name in _TABLES:
         table = getattr(point, name)

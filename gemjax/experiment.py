@@ -1,4 +1,4 @@
-"""One grid point of a config as arrays: its truth, target, starts and solver; and a block of seeds."""
+"""One grid point of a config as arrays: truth, target, starts, solver; and a block of seeds."""
 
 from __future__ import annotations
 

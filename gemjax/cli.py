@@ -1,0 +1,265 @@
+"""The command line: `gemjax run CONFIG` and `gemjax fit DATA`."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+try:
+    import tomli_w  # noqa: F401  needed by `gemjax run`
+    import typer
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.table import Table
+except ImportError as error:
+    sys.exit(
+        f"gemjax: the command line needs {error.name}, which comes with its extra: "
+        "pip install 'gemjax[cli,plot]'"
+    )
+
+import jax
+
+from gemjax import __version__, config, fitting, report
+from gemjax import run as running
+from gemjax.files import InputError
+from gemjax.solver import GradientEM
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="markdown")
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"gemjax {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Gradient EM on over-parameterized Gaussian mixtures.
+
+    `gemjax run` does a study described by a config; `gemjax fit` fits a file of data.
+    """
+
+
+@app.command(name="run")
+def run_command(
+    path: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file; see configs/.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; by default runs/<config's name>.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier run of gemjax in that folder.")
+    ] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one key; repeatable."),
+    ] = None,
+    no_figures: Annotated[bool, typer.Option("--no-figures", help="Draw nothing.")] = False,
+) -> None:
+    """Run a study: every combination of the lists in a config, each from many random starts.
+
+    Tables of a config: \\[truth] the mixture to find, \\[target] samples, population limit or file,
+    \\[model] number of components and start, \\[solver] the iteration, \\[sweep] the seeds,
+    \\[report] extras. Lists in truth, model and solver span a grid.
+
+    Writes config.toml, results.csv (a row per seed), history.npz, summary.json and figures/.
+
+    Example: gemjax run configs/exact_vs_over.toml --set sweep.num_seeds=8 --out runs/quick
+    """
+    loaded = config.load(path, tuple(overrides or ()))
+    out = out or Path("runs") / path.stem
+    draw = None if no_figures else _figures("draw_run")
+    points = len(loaded.points)
+    with _progress("pieces of the run") as on_piece:
+        summary = running.run(loaded, out, force=force, draw=draw, on_piece=on_piece)
+    header, rows = report.table(summary["points"])
+    _print_table(f"{path.name}: {points} grid point{'s' * (points > 1)}", header, rows)
+    print(f"{summary['wall_seconds']:.0f} s on {summary['device']}; results in {out}")
+
+
+@app.command(name="fit")
+def fit_command(
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help=".csv, .csv.gz (header or not), .npy or .npz.")
+    ],
+    components: Annotated[
+        int,
+        typer.Option(
+            min=1, help="n; more than the clusters you expect: 2 m log m for m of them is plenty."
+        ),
+    ],
+    scale: Annotated[
+        float, typer.Option(help="Known standard deviation of a cluster, in the data's units.")
+    ] = 1.0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; by default runs/<data's name>.")
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an earlier result of gemjax in that folder.")
+    ] = False,
+    columns: Annotated[
+        str | None, typer.Option(help="Columns to fit: names or numbers from 1, with commas.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Column that holds sample weights (name or number).")
+    ] = None,
+    iterations: Annotated[int, typer.Option(min=1, help="T.")] = 200,
+    init: Annotated[
+        Literal["from_target", "plus_plus", "spectral"],
+        typer.Option(help="Where to start: random points, D² seeding, or projected points."),
+    ] = "from_target",
+    rank: Annotated[
+        int | None, typer.Option(min=1, help="Principal directions for --init spectral.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random start.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="Starts; the lowest loss is kept.")] = 1,
+    mean_rule: Annotated[
+        Literal["em", "gradient"],
+        typer.Option(help="em moves a mean to its barycentre; gradient is the paper's step."),
+    ] = "em",
+    step_size: Annotated[float, typer.Option(help="Of the mean step; 1 at most.")] = 1.0,
+    weight_rule: Annotated[
+        Literal["mirror", "euclidean", "multiplicative", "fixed"], typer.Option()
+    ] = "mirror",
+    weight_steps: Annotated[int, typer.Option(min=0, help="Most weight steps per iteration.")] = 10,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Write labels.csv: per point a row of components.csv.")
+    ] = False,
+    responsibilities: Annotated[
+        bool, typer.Option("--responsibilities", help="Write responsibilities.npy, (N, n).")
+    ] = False,
+    precision: Annotated[Literal["float32", "float64"], typer.Option()] = "float32",
+    no_figures: Annotated[bool, typer.Option("--no-figures", help="Draw nothing.")] = False,
+) -> None:
+    """Fit a mixture of round Gaussians of known scale to a file of data.
+
+    Writes components.csv (heaviest first, in the data's units), summary.json and figures/; labels
+    and responsibilities on request.
+
+    Example: gemjax fit data.csv --columns x,y --components 50 --scale 0.3 --labels
+    """
+    if not 0 < scale < float("inf"):
+        raise InputError(f"--scale must be positive, got {scale}")
+    if not 0 < step_size < float("inf"):
+        raise InputError(f"--step-size must be positive, got {step_size}")
+    if init == "spectral" and rank is None:
+        raise InputError("--init spectral needs --rank")
+    # x.csv.gz and x.csv both go to runs/x.
+    out = out or Path("runs") / data.name.split(".")[0]
+    options = fitting.Options(
+        data=data,
+        out=out,
+        components=components,
+        scale=scale,
+        columns=None if columns is None else tuple(c.strip() for c in columns.split(",")),
+        weights=weights,
+        init=init,
+        rank=rank,
+        seed=seed,
+        seeds=seeds,
+        iterations=iterations,
+        solver=GradientEM(
+            step_size, weight_rule=weight_rule, weight_steps=weight_steps, mean_rule=mean_rule
+        ),
+        precision=precision,
+        labels=labels,
+        responsibilities=responsibilities,
+        force=force,
+    )
+    draw = None if no_figures else _figures("draw_fit")
+    with _progress("iterations") as on_progress:
+        result = fitting.run(options, draw=draw, on_progress=on_progress)
+    summary = result.summary
+    header = [*result.columns, "weight"]
+    rows = [
+        [*(f"{v:.6g}" for v in mean), f"{weight:.4f}"]
+        for mean, weight in zip(result.means[:10], result.weights[:10], strict=True)
+    ]
+    _print_table(f"{data.name}: the heaviest of {components} components", header, rows)
+    print(
+        f"loss {summary['loss_nats_per_point']:.6f} nats per point, "
+        f"{summary['num_active']} components with weight; "
+        f"{summary['wall_seconds']:.0f} s on {summary['device']}; results in {out}"
+    )
+
+
+def _figures(name: str) -> Callable[..., None]:
+    """A drawing function; asked for before the work, so that a missing extra costs nothing."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise InputError(
+            "figures need matplotlib: pip install 'gemjax[plot]', or leave them out with "
+            "--no-figures"
+        )
+    from gemjax import figures
+
+    return getattr(figures, name)
+
+
+class _progress(ExitStack):
+    """A progress bar on a terminal, nothing elsewhere; gives a function (done, total)."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self._what = what
+
+    def __enter__(self) -> Callable[[int, int], None]:  # type: ignore[override]
+        console = Console(stderr=True)
+        bar = self.enter_context(
+            Progress(
+                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                TimeElapsedColumn(), TimeRemainingColumn(),
+                console=console, transient=True, disable=not console.is_terminal,
+            )
+        )  # fmt: skip
+        task = bar.add_task(self._what, total=None)
+        return lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    table = Table(title=title)
+    for name in header:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    try:
+        outcome: Any = app(arguments, standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        print("gemjax: stopped; what is finished is kept, there is no result", file=sys.stderr)
+        return 130
+    except typer.exceptions.TyperException as error:
+        print(f"gemjax: {getattr(error, 'format_message', error.__str__)()}", file=sys.stderr)
+        return 2
+    except InputError as error:
+        print(f"gemjax: {error}", file=sys.stderr)
+        return 2
+    except jax.errors.JaxRuntimeError as error:
+        print(f"gemjax: the device failed: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 1
+    return outcome if isinstance(outcome, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,228 @@
+"""`gemjax fit`: one data file, fitted from one or several starts, written in the data's own units."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gemjax import folder, initialize, report
+from gemjax.files import (
+    InputError,
+    check_points,
+    jsonable,
+    read_points,
+    replacing,
+    write_csv,
+    write_json,
+)
+from gemjax.fit import fit
+from gemjax.mixture import responsibilities
+from gemjax.solver import GradientEM, loss
+from gemjax.target import empirical
+from gemjax.types import Mixture, Status, Target
+
+_ROWS = 16_384  # points per block when labels or responsibilities are written
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What the command line asks for; see `gemjax fit --help`."""
+
+    data: Path
+    out: Path
+    components: int
+    scale: float
+    columns: tuple[str, ...] | None
+    weights: str | None
+    init: str
+    rank: int | None
+    seed: int
+    seeds: int
+    iterations: int
+    solver: GradientEM
+    precision: str
+    labels: bool
+    responsibilities: bool
+    force: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A finished fit in the data's own units, heaviest component first."""
+
+    points: np.ndarray
+    point_weights: np.ndarray
+    columns: list[str]
+    means: np.ndarray
+    weights: np.ndarray
+    history: dict[str, np.ndarray]
+    summary: dict[str, Any]
+
+
+def run(
+    options: Options,
+    *,
+    draw: Callable[[Path, Result, float], None] | None,
+    on_progress: Callable[[int, int], None],
+) -> Result:
+    """Fits and writes the folder `options.out`; summary.json comes last."""
+    start = time.perf_counter()
+    folder.check(options.out, force=options.force)
+    if options.precision == "float64":
+        jax.config.update("jax_enable_x64", True)
+    points, point_weights, columns = _read(options)
+    offset = np.average(points, axis=0, weights=point_weights)
+    target = empirical(
+        jnp.asarray((points - offset) / options.scale, options.precision),
+        jnp.asarray(point_weights, options.precision),
+    )
+    mixture, history, status, best_seed, losses = _best(options, target, on_progress)
+    if status != Status.OK:
+        raise InputError(f"the fit diverged: {Status(status).message}")
+
+    order = np.argsort(-np.asarray(mixture.weights), kind="stable")
+    mixture = Mixture(mixture.means[order], mixture.log_weights[order])
+    # Rounding leaves the weights of a float32 fit a few 1e-7 from summing to one.
+    weights = np.asarray(mixture.weights, np.float64)
+    weights /= weights.sum()
+    means = np.asarray(mixture.means, np.float64) * options.scale + offset
+    d = points.shape[1]
+    final = float(loss(mixture, target))
+    summary = {
+        "data": str(options.data),
+        "num_points": len(points),
+        "dim": d,
+        "num_components": options.components,
+        "scale": options.scale,
+        "num_active": int((weights >= float(options.solver.active_weight)).sum()),
+        "loss_nats_per_point": final + d * float(np.log(options.scale)),
+        "weight_gap": jsonable(history["weight_gap"][-1]),
+        "gradient_norm": jsonable(history["gradient_norm"][-1]),
+        "num_iterations": options.iterations,
+        "best_seed": best_seed,
+        "losses_of_seeds": [jsonable(v + d * np.log(options.scale)) for v in losses],
+        "status": Status(status).name,
+    }
+    result = Result(points, point_weights, columns, means, weights, history, summary)
+    folder.prepare(options.out, {"command": "fit"}, force=options.force)
+    _write(options, result, mixture, target, draw)
+    summary |= report.provenance(time.perf_counter() - start)
+    write_json(options.out / "summary.json", summary)
+    return result
+
+
+def _read(options: Options) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Points, their weights, and the names of the columns; checked."""
+    path = options.data
+    points, columns = read_points(path, options.columns)
+    weights = np.ones(len(points))
+    if options.weights is not None:
+        table, names = read_points(path, [options.weights])
+        weights = table[:, 0]
+        if options.columns is None:
+            kept = [i for i, name in enumerate(columns) if name != names[0]]
+            points, columns = points[:, kept], [columns[i] for i in kept]
+            if not columns:
+                raise InputError(f"{path}: only the weights' column is left")
+        bad = np.flatnonzero(~np.isfinite(weights) | (weights < 0))
+        if len(bad):
+            raise InputError(
+                f"{path}: row {bad[0] + 1}, weight {weights[bad[0]]}: weights must be "
+                "finite and non-negative"
+            )
+        if weights.sum() <= 0:
+            raise InputError(f"{path}: the weights in {options.weights!r} are all zero")
+    check_points(path, points, columns)
+    return points, weights, columns
+
+
+def _best(
+    options: Options, target: Target, on_progress: Callable[[int, int], None]
+) -> tuple[Mixture, dict[str, np.ndarray], int, int, list[float]]:
+    """The start with the lowest final loss: mixture, history, status, its number; and all losses.
+
+    Each start runs in several calls, so that progress can be shown and Ctrl-C is heard; the
+    named mean rules carry no state, so these join up.
+    """
+    init: Callable[..., Mixture] = {
+        "from_target": initialize.from_target,
+        "plus_plus": initialize.plus_plus,
+        "spectral": partial(initialize.spectral, rank=options.rank),
+    }[options.init]
+    segment = max(1, options.iterations // 20)
+    lengths = [segment] * (options.iterations // segment)
+    if options.iterations % segment:
+        lengths.append(options.iterations % segment)
+    total = options.iterations * options.seeds
+    best: tuple[Mixture, dict[str, np.ndarray], int, int] | None = None
+    losses: list[float] = []
+    on_progress(0, total)
+    for seed in range(options.seeds):
+        key = jax.random.fold_in(jax.random.key(options.seed), seed)
+        mixture = init(key, target, options.components)
+        parts, done, status = [], 0, int(Status.OK)
+        for length in lengths:
+            result = fit(options.solver, target, mixture, num_iterations=length)
+            mixture, status = result.mixture, int(result.status)
+            parts.append(result.history)
+            done += length
+            on_progress(seed * options.iterations + done, total)
+            if status != Status.OK:
+                break
+        final = float(loss(mixture, target)) if status == Status.OK else float("inf")
+        losses.append(final)
+        names = ("loss", "weight_gap", "gradient_norm", "num_active")
+        history = {k: np.concatenate([np.asarray(getattr(p, k)) for p in parts]) for k in names}
+        if best is None or final < min(losses[:-1]):
+            best = (mixture, history, status, seed)
+    assert best is not None  # there is at least one start
+    return (*best, losses)
+
+
+def _write(
+    options: Options,
+    result: Result,
+    mixture: Mixture,
+    target: Target,
+    draw: Callable[[Path, Result, float], None] | None,
+) -> None:
+    out = options.out
+    rows = [
+        [*(f"{v:.9g}" for v in mean), f"{weight:.9g}"]
+        for mean, weight in zip(result.means, result.weights, strict=True)
+    ]
+    write_csv(out / "components.csv", [*result.columns, "weight"], rows)
+    if options.labels or options.responsibilities:
+        _write_assignments(options, mixture, target)
+    if draw is not None:
+        (out / "figures").mkdir()
+        draw(out / "figures", result, options.scale)
+
+
+def _write_assignments(options: Options, mixture: Mixture, target: Target) -> None:
+    """labels.csv: per point the row (from 0) of components.csv; responsibilities.npy: (N, n)."""
+    N, n = target.points.shape[0], options.components
+    labels = np.empty(N, np.int64)
+    posterior = jax.jit(responsibilities)
+    with replacing(options.out / "responsibilities.npy") as temporary:
+        table = np.lib.format.open_memmap(
+            temporary, mode="w+", dtype=options.precision, shape=(N, n)
+        )
+        for first in range(0, N, _ROWS):
+            block = np.asarray(posterior(mixture, target.points[first : first + _ROWS]))
+            labels[first : first + _ROWS] = block.argmax(axis=1)
+            if options.responsibilities:
+                table[first : first + _ROWS] = block
+        table.flush()
+    if not options.responsibilities:
+        (options.out / "responsibilities.npy").unlink()
+    if options.labels:
+        write_csv(options.out / "labels.csv", ["label"], [[label] for label in labels.tolist()])

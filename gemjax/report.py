@@ -1,0 +1,148 @@
+"""From the arrays of a run to rows, summaries and tables."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+import gemjax
+from gemjax.files import jsonable
+from gemjax.types import Status
+
+_RECOVERY = ("recovered", "mean_error", "weight_error", "stray_mass", "num_active")
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Wilson's 95 % interval for a success rate (Wilson 1927)."""
+    z = 1.959963984540054
+    p, spread = successes / trials, z * z / trials
+    centre = (p + spread / 2) / (1 + spread)
+    half = math.sqrt(spread * (p * (1 - p) + spread / 4)) / (1 + spread)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def reached(history_loss: np.ndarray, floor: float, reach: float, every: int) -> np.ndarray:
+    """(S,) first recorded iteration with excess loss <= reach, 0 where there is none."""
+    hit = history_loss - floor <= reach
+    return np.where(hit.any(axis=1), (hit.argmax(axis=1) + 1) * every, 0)
+
+
+def seed_rows(
+    varying: dict[str, Any], arrays: dict[str, np.ndarray], truth_loss: float | None
+) -> tuple[list[str], list[list[Any]]]:
+    """Header and one row per seed for results.csv."""
+    header = [*varying, "seed", "status", "loss"]
+    header += [] if truth_loss is None else ["excess_loss"]
+    header += ["weight_gap", *(name for name in _RECOVERY if name in arrays)]
+    header += ["iterations"] if "iterations" in arrays else []
+    rows = []
+    for s in range(len(arrays["loss"])):
+        row: list[Any] = [_cell(value) for value in varying.values()]
+        row += [s, Status(int(arrays["status"][s])).name, _cell(arrays["loss"][s])]
+        row += [] if truth_loss is None else [_cell(arrays["loss"][s] - truth_loss)]
+        row.append(_cell(arrays["weight_gap"][s]))
+        row += [_cell(arrays[name][s]) for name in _RECOVERY if name in arrays]
+        if "iterations" in arrays:
+            row.append(int(arrays["iterations"][s]) or "")
+        rows.append(row)
+    return header, rows
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, np.bool_ | bool):
+        return int(value)
+    if isinstance(value, np.integer | int | str):
+        return value
+    if isinstance(value, tuple):
+        return " ".join(str(_cell(v)) for v in value)
+    return f"{float(value):.9g}"
+
+
+def point_summary(
+    varying: dict[str, Any], arrays: dict[str, np.ndarray], truth_loss: float | None
+) -> dict[str, Any]:
+    """What summary.json says about one grid point."""
+    S = len(arrays["loss"])
+    good = arrays["status"] == Status.OK
+    losses = arrays["loss"][good]
+    out: dict[str, Any] = {
+        "settings": dict(varying),
+        "num_seeds": S,
+        "num_diverged": int((~good).sum()),
+        "median_loss": _median(losses),
+        "best_loss": jsonable(losses.min()) if len(losses) else None,
+        "median_weight_gap": _median(arrays["weight_gap"][good]),
+    }
+    if truth_loss is not None:
+        out["truth_loss"] = truth_loss
+        out["median_excess_loss"] = _median(losses - truth_loss)
+    if "recovered" in arrays:
+        successes = int((arrays["recovered"] & good).sum())
+        low, high = wilson(successes, S)
+        out |= {
+            "num_recovered": successes,
+            "success_rate": successes / S,
+            "success_interval_95": [low, high],
+            "median_mean_error": _median(arrays["mean_error"][good]),
+            "median_num_active": _median(arrays["num_active"][good]),
+        }
+    if "iterations" in arrays:
+        hits = arrays["iterations"][arrays["iterations"] > 0]
+        out["num_reached"] = len(hits)
+        out["median_iterations"] = _median(hits)
+    return out
+
+
+def _median(values: np.ndarray) -> float | None:
+    return jsonable(np.median(values)) if len(values) else None
+
+
+def provenance(wall_s: float) -> dict[str, Any]:
+    """Where and with what a result was computed."""
+    device = jax.devices()[0]
+    return {
+        "gemjax": gemjax.__version__,
+        "jax": jax.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "device": f"{device.platform}: {device.device_kind}",
+        "num_devices": jax.device_count(),
+        "wall_seconds": round(wall_s, 3),
+    }
+
+
+def table(summaries: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """The table that a run prints at its end: header and rows of text."""
+    keys = [key.split(".")[1] for key in summaries[0]["settings"]]
+    header = [*keys, "seeds"]
+    has_truth, has_reach = "success_rate" in summaries[0], "num_reached" in summaries[0]
+    header += ["recovered", "95 % interval"] if has_truth else []
+    header += ["excess loss", "active"] if has_truth else ["loss, median", "loss, best"]
+    header += ["reached", "iterations"] if has_reach else []
+    diverged = any(summary["num_diverged"] for summary in summaries)
+    header += ["diverged"] if diverged else []
+    rows = []
+    for summary in summaries:
+        row = [str(_cell(v)) for v in summary["settings"].values()] + [str(summary["num_seeds"])]
+        if has_truth:
+            low, high = summary["success_interval_95"]
+            row += [f"{summary['success_rate']:.2f}", f"{low:.2f} to {high:.2f}"]
+            row += [_number(summary["median_excess_loss"], ".2e")]
+            row += [_number(summary["median_num_active"], "g")]
+        else:
+            row += [_number(summary["median_loss"], ".6f"), _number(summary["best_loss"], ".6f")]
+        if has_reach:
+            row += [str(summary["num_reached"]), _number(summary["median_iterations"], "g")]
+        if diverged:
+            row.append(str(summary["num_diverged"]))
+        rows.append(row)
+    return header, rows
+
+
+def _number(value: float | None, form: str) -> str:
+    return "none" if value is None else format(value, form)
