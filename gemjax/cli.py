@@ -85,7 +85,7 @@ def run_command(
     out = out or Path("runs") / path.stem
     draw = None if no_figures else _figures("draw_run")
     points = len(loaded.points)
-    with _progress("pieces of the run") as on_piece:
+    with _Progress("pieces of the run") as on_piece:
         summary = running.run(loaded, out, force=force, draw=draw, on_piece=on_piece)
     header, rows = report.table(summary["points"])
     _print_table(f"{path.name}: {points} grid point{'s' * (points > 1)}", header, rows)
@@ -182,7 +182,7 @@ def fit_command(
         force=force,
     )
     draw = None if no_figures else _figures("draw_fit")
-    with _progress("iterations") as on_progress:
+    with _Progress("iterations") as on_progress:
         result = fitting.run(options, draw=draw, on_progress=on_progress)
     summary = result.summary
     header = [*result.columns, "weight"]
@@ -210,7 +210,7 @@ def _figures(name: str) -> Callable[..., None]:
     return getattr(figures, name)
 
 
-class _progress(ExitStack):
+class _Progress(ExitStack):
     """A progress bar on a terminal, nothing elsewhere; gives a function (done, total)."""
 
     def __init__(self, what: str) -> None:

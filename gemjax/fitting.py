@@ -1,4 +1,4 @@
-"""`gemjax fit`: one data file, fitted from one or several starts, written in the data's own units."""
+"""`gemjax fit`: one data file, fitted from one or several starts, in the data's own units."""
 
 from __future__ import annotations
 

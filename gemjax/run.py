@@ -1,4 +1,4 @@
-"""`gemjax run`: a config as a deterministic list of pieces, each written whole; then the results."""
+"""`gemjax run`: a config as a list of pieces, each written whole; then the results."""
 
 from __future__ import annotations
 
