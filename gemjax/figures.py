@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gemjax.fitting import Result
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 12,
     "axes.titlesize": 14,
     "axes.spines.top": False,
@@ -131,6 +131,11 @@ def loss_curves(
         # On samples a good fit ends below the truth's own loss.
         axes.set_yscale("symlog", linthresh=1e-3)
         axes.axhline(0, color="0.4", lw=1)
+        lowest = min(
+            float((a["history_loss"] - (f or 0)).min())
+            for a, f in zip(results, floors, strict=True)
+        )
+        axes.set_ylim(bottom=min(2 * lowest, -1e-3))
     axes.set_xlabel("iteration")
     unit = "nats per point"
     axes.set_ylabel(f"loss above the truth's ({unit})" if excess else f"loss ({unit})")

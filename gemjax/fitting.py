@@ -29,6 +29,7 @@ from gemjax.solver import GradientEM, loss
 from gemjax.target import empirical
 from gemjax.types import Mixture, Status, Target
 
+_ACTIVE_WEIGHT = 1e-3  # GradientEM's default
 _ROWS = 16_384  # points per block when labels or responsibilities are written
 
 
@@ -102,7 +103,7 @@ def run(
         "dim": d,
         "num_components": options.components,
         "scale": options.scale,
-        "num_active": int((weights >= float(options.solver.active_weight)).sum()),
+        "num_active": int((weights >= _ACTIVE_WEIGHT).sum()),
         "loss_nats_per_point": final + d * float(np.log(options.scale)),
         "weight_gap": jsonable(history["weight_gap"][-1]),
         "gradient_norm": jsonable(history["gradient_norm"][-1]),
@@ -152,11 +153,12 @@ def _best(
     Each start runs in several calls, so that progress can be shown and Ctrl-C is heard; the
     named mean rules carry no state, so these join up.
     """
-    init: Callable[..., Mixture] = {
+    inits: dict[str, Any] = {
         "from_target": initialize.from_target,
         "plus_plus": initialize.plus_plus,
         "spectral": partial(initialize.spectral, rank=options.rank),
-    }[options.init]
+    }
+    init = inits[options.init]
     segment = max(1, options.iterations // 20)
     lengths = [segment] * (options.iterations // segment)
     if options.iterations % segment:

@@ -24,6 +24,9 @@ class Solver(Protocol):
 
     If it also has `prepare(target, mixture)`, `fit` calls that once, before it traces anything,
     to check settings and to put the target in the form that `step` likes best.
+
+    >>> import gemjax as gj
+    >>> solver: gj.Solver = gj.classical_em()
     """
 
     def init(self, mixture: Mixture) -> Any: ...
@@ -125,7 +128,12 @@ class GradientEM:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class ClassicalEM:
-    """Textbook EM with identity covariances; see `classical_em`."""
+    """Textbook EM with identity covariances; see `classical_em`.
+
+    >>> import gemjax as gj
+    >>> isinstance(gj.classical_em(), gj.ClassicalEM)
+    True
+    """
 
     active_weight: ArrayLike = 1e-3
 
