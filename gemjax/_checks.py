@@ -49,10 +49,14 @@ def scalar(name: str, value: Any, dtype: Any, *, positive: bool) -> jax.Array:
 
 def floating(name: str, value: Any) -> jax.Array:
     """A float32 or float64 array; integers and Python numbers take JAX's default float type."""
-    try:
-        array = jnp.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"{name} must be an array of numbers: {error}") from None
+    if is_concrete(value) and not isinstance(value, jax.Array):
+        try:
+            value = np.asarray(value)
+        except ValueError as error:
+            raise ValueError(f"{name} must be a rectangular array: {error}") from None
+        if value.dtype.kind not in "fiub":
+            raise TypeError(f"{name} must be an array of numbers, got {value.dtype}")
+    array = jnp.asarray(value)
     if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == jnp.bool_:
         array = array.astype(jnp.result_type(float))
     if array.dtype not in (jnp.float32, jnp.float64):

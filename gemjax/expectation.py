@@ -10,6 +10,7 @@ keeps float32 sums over many points accurate. Nothing of shape (N, n) exists unl
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -142,7 +143,7 @@ def statistics(stored: Densities, log_weights: jax.Array) -> Statistics:
     loss, r, moments = _sum_over_blocks(block, stored, log_weights)
     d = stored.means.shape[1]
     gradient = weights[:, None] * (r[:, None] * stored.means - moments)
-    return Statistics(loss + 0.5 * d * np.log(2 * np.pi), r, weights * r, gradient)
+    return Statistics(loss + 0.5 * d * math.log(2 * math.pi), r, weights * r, gradient)
 
 
 def expect(mixture: Mixture, blocks: Blocks) -> Statistics:

@@ -116,4 +116,5 @@ def _varying(tree: Any, like: Any) -> Any:
 
 
 def _axes(leaf: Any) -> frozenset[str]:
-    return getattr(jax.typeof(leaf), "vma", frozenset())
+    kind = jax.typeof(leaf)
+    return kind.mat.varying if hasattr(kind, "mat") else kind.vma

@@ -156,7 +156,7 @@ def _best(
     inits: dict[str, Any] = {
         "from_target": initialize.from_target,
         "plus_plus": initialize.plus_plus,
-        "spectral": partial(initialize.spectral, rank=options.rank),
+        "spectral": partial(initialize.spectral, rank=options.rank or 1),
     }
     init = inits[options.init]
     segment = max(1, options.iterations // 20)

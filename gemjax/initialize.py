@@ -3,9 +3,10 @@ through the choice of points, only through the points themselves."""
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from gemjax import _checks
 from gemjax.mixture import sample
@@ -119,7 +120,7 @@ def spectral(key: jax.Array, target: Target, n: int, rank: int) -> Mixture:
 
 def _equal(means: jax.Array) -> Mixture:
     n = means.shape[0]
-    return Mixture(means, jnp.full((n,), -np.log(n), means.dtype))
+    return Mixture(means, jnp.full((n,), -math.log(n), means.dtype))
 
 
 def _draw(key: jax.Array, weights: jax.Array, n: int) -> jax.Array:

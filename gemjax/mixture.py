@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from gemjax import _checks
 from gemjax.numerics import safe_log
@@ -34,7 +34,7 @@ def make_mixture(means: Any, weights: Any = None) -> Mixture:
     means = _checks.points("means", means)
     n = means.shape[0]
     if weights is None:
-        return Mixture(means, jnp.full((n,), -np.log(n), means.dtype))
+        return Mixture(means, jnp.full((n,), -math.log(n), means.dtype))
     return Mixture(means, safe_log(_checks.weights("weights", weights, n, means.dtype)))
 
 
@@ -49,7 +49,7 @@ def log_joint(mixture: Mixture, x: jax.Array) -> jax.Array:
     product = jnp.matmul(x, means.T, precision=jax.lax.Precision.HIGHEST)
     bias = mixture.log_weights - 0.5 * jnp.sum(means * means, axis=1)
     half_square = 0.5 * jnp.sum(x * x, axis=1, keepdims=True)
-    constant = 0.5 * x.shape[1] * np.log(2 * np.pi)
+    constant = 0.5 * x.shape[1] * math.log(2 * math.pi)
     return (product + bias[None, :]) - half_square - constant
 
 

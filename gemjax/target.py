@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -18,8 +19,10 @@ _HALF_WIDTH = 8.5  # standard deviations: a normal has 2e-17 beyond
 _GRID_NODES = {0: 1, 1: 256, 2: 64, 3: 40}  # per axis, by the number of axes
 _SOBOL_NODES = 2**16
 _SOBOL_NUMBERS = 2**22  # most numbers per component that the default draws
+_ANTITHETIC_PAIRS = 2**14
 _MOST_NODES = 2**26
 _REPLICATES = 3
+_PROBES = 8
 
 
 def empirical(points: Any, weights: Any = None) -> Target:
@@ -59,9 +62,9 @@ def population(mixture: Mixture, *, num_nodes: int | None = None) -> Target:
     - otherwise: scrambled Sobol normals, whose first coordinates lie in the span of the means.
 
     `quadrature_error` of the result is the largest difference in loss between this rule and two
-    replicates of it (shifted grids, other scramblings) at the mixture itself and at mixtures of 4m
-    draws from it: what to expect of the loss of a fit, in nats per point, not a bound. A fit with
-    components much farther apart than the truth's is less accurate.
+    replicates of it (shifted grids, other scramblings) at the true means and at eight mixtures of
+    draws from the truth: what to expect of the loss of a fit, in nats per point, not a bound. A
+    fit with components much farther apart than the truth's is less accurate.
 
     Args:
       mixture: the truth, m components in d dimensions.
@@ -84,10 +87,10 @@ def population(mixture: Mixture, *, num_nodes: int | None = None) -> Target:
     m, d = mixture.means.shape
     rank = _span_rank(mixture.means)
     num_axes = d if d <= 3 else rank if rank <= 3 else 0
-    rules = [_offsets(num_axes, d, num_nodes, m, replicate) for replicate in range(_REPLICATES)]
     basis = jnp.eye(d, dtype=mixture.means.dtype) if d <= 3 else _span_basis(mixture.means)
+    rules = [_offsets(num_axes, d, num_nodes, m, replicate) for replicate in range(_REPLICATES)]
     target, *others = (_place(mixture, basis, offsets, g) for offsets, g in rules)
-    error = jax.lax.stop_gradient(_spread(mixture, target, others))
+    error = jax.lax.stop_gradient(_spread(mixture, [target, *others]))
     return Target(target.points, target.weights, error)
 
 
@@ -121,6 +124,11 @@ def _offsets(
     nodes, weights = _grid(per_axis, num_axes, replicate / _REPLICATES)
     if num_axes == d:
         return nodes, weights
+    # In the other directions a node gets draws in proportion to its weight, and their negatives.
+    repeats = np.ceil(weights * _ANTITHETIC_PAIRS).astype(int)
+    nodes = np.repeat(nodes, repeats, axis=0)
+    weights = np.repeat(weights / repeats, repeats)
+    _limit(2 * len(nodes) * m, num_nodes)
     other = _sobol_normals(len(nodes), d - num_axes, replicate)
     nodes = np.concatenate([np.hstack([nodes, other]), np.hstack([nodes, -other])])
     return nodes, np.concatenate([weights, weights]) / 2
@@ -139,9 +147,9 @@ def _grid(per_axis: int, num_axes: int, shift: float) -> tuple[np.ndarray, np.nd
     if num_axes == 0:
         return np.zeros((1, 0)), np.ones(1)
     spacing = 2 * _HALF_WIDTH / (per_axis - 1)
-    axis = -_HALF_WIDTH + spacing * (np.arange(per_axis) + shift)
+    axis = -_HALF_WIDTH + spacing * np.arange(per_axis)
     nodes = np.stack(np.meshgrid(*[axis] * num_axes, indexing="ij"), axis=-1).reshape(-1, num_axes)
-    nodes = nodes[(nodes**2).sum(axis=1) <= _HALF_WIDTH**2 * (1 + 1e-12)]
+    nodes = nodes[(nodes**2).sum(axis=1) <= _HALF_WIDTH**2 * (1 + 1e-12)] + shift * spacing
     weights = np.exp(-0.5 * (nodes**2).sum(axis=1))
     return nodes, weights / weights.sum()
 
@@ -166,21 +174,22 @@ def _place(mixture: Mixture, basis: jax.Array, offsets: np.ndarray, weights: np.
     return Target(points.reshape(-1, basis.shape[0]), product.reshape(-1))
 
 
-def _spread(mixture: Mixture, target: Target, others: list[Target]) -> jax.Array:
-    """() largest difference in loss between rules, at the truth and at draws from it."""
-    n = 4 * mixture.means.shape[0]
-    equal = jnp.full((n,), -np.log(n), mixture.means.dtype)
-    keys = [jax.random.key(probe) for probe in range(2)]
-    probes = [mixture] + [Mixture(sample(key, mixture, n), equal) for key in keys]
-    eps = jnp.finfo(mixture.means.dtype).eps
-    worst = []
-    for probe in probes:
-        losses = jnp.stack(
-            [
-                expect(probe, as_blocks(rule, probe.means.shape[0])).loss
-                for rule in [target, *others]
-            ]
+@jax.jit
+def _spread(mixture: Mixture, rules: list[Target]) -> jax.Array:
+    """() largest difference in loss between rules, over the probes."""
+    m = mixture.means.shape[0]
+    n = min(2 * m, 16)
+    equal = jnp.full((n,), -math.log(n), mixture.means.dtype)
+    draws = [sample(jax.random.key(probe), mixture, n) for probe in range(_PROBES)]
+    probes = jnp.stack([mixture.means[jnp.arange(n) % m], *draws])
+    losses = []
+    for rule in rules:
+        blocks = as_blocks(rule, n)
+        losses.append(
+            jax.lax.map(
+                lambda means, blocks=blocks: expect(Mixture(means, equal), blocks).loss, probes
+            )
         )
-        rounding = 8 * eps * (1 + jnp.abs(losses[0]))
-        worst.append(jnp.max(jnp.abs(losses[1:] - losses[0])) + rounding)
-    return jnp.max(jnp.stack(worst))
+    first, *others = losses
+    rounding = 8 * jnp.finfo(mixture.means.dtype).eps * (1 + jnp.abs(first))
+    return jnp.max(jnp.stack([jnp.abs(other - first) + rounding for other in others]))

@@ -1,4 +1,4 @@
-"""The essentials in float32, against float64 oracles, at an offset that would ruin plain formulas."""
+"""The essentials in float32 against float64 oracles, at an offset that ruins plain formulas."""
 
 import jax
 import jax.numpy as jnp
