@@ -72,6 +72,7 @@ def _fit(
     record_every: int,
     checkpoint: bool,
 ) -> Fit:
+    solver, target, mixture = _varying((solver, target, mixture))
     run = jax.checkpoint(solver.step, prevent_cse=False) if checkpoint else solver.step
 
     def iterate(carry: tuple[State, Info, jax.Array], _: None) -> tuple[Any, None]:
@@ -91,7 +92,8 @@ def _fit(
     state = solver.init(mixture)
     infinity = jnp.asarray(jnp.inf, mixture.means.dtype)
     nothing = Info(infinity, infinity, infinity, jnp.int32(0))
-    carry = _varying((state, nothing, jnp.int32(Status.OK)), (solver, target, mixture))
+    start = (state, nothing, jnp.int32(Status.OK))
+    carry, *_ = _varying((start, solver, target, mixture))
     carry, history = jax.lax.scan(record, carry, length=num_iterations // record_every)
     carry, _ = jax.lax.scan(iterate, carry, length=num_iterations % record_every)
     state, _, status = carry
@@ -104,9 +106,9 @@ def _is_finite(state: State, info: Info) -> jax.Array:
     return jnp.all(jnp.isfinite(mixture.means)) & weights_good & jnp.isfinite(info.loss)
 
 
-def _varying(tree: Any, like: Any) -> Any:
-    """`tree`, marked under `shard_map` as varying over every mesh axis that `like` varies over."""
-    axes = frozenset().union(*(_axes(leaf) for leaf in jax.tree.leaves(like)))
+def _varying(tree: Any) -> Any:
+    """`tree`, each leaf marked under `shard_map` as varying over every axis that any leaf does."""
+    axes = frozenset().union(*(_axes(leaf) for leaf in jax.tree.leaves(tree)))
 
     def mark(leaf: Any) -> Any:
         missing = tuple(axes - _axes(leaf))
