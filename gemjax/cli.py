@@ -118,7 +118,7 @@ def fit_command(
     weights: Annotated[
         str | None, typer.Option(help="Column that holds sample weights (name or number).")
     ] = None,
-    iterations: Annotated[int, typer.Option(min=1, help="T.")] = 200,
+    iterations: Annotated[int, typer.Option(min=1, help="T.")] = 100,
     init: Annotated[
         Literal["from_target", "plus_plus", "spectral"],
         typer.Option(help="Where to start: random points, D² seeding, or projected points."),
@@ -136,7 +136,7 @@ def fit_command(
     weight_rule: Annotated[
         Literal["mirror", "euclidean", "multiplicative", "fixed"], typer.Option()
     ] = "mirror",
-    weight_steps: Annotated[int, typer.Option(min=0, help="Most weight steps per iteration.")] = 10,
+    weight_steps: Annotated[int, typer.Option(min=0, help="Most weight steps per iteration.")] = 2,
     labels: Annotated[
         bool, typer.Option("--labels", help="Write labels.csv: per point a row of components.csv.")
     ] = False,

@@ -35,10 +35,10 @@ def test_a_seed_depends_on_its_number_alone():
 
 
 def test_mesh():
-    mesh = Mesh(np.array(jax.devices()[:1]), ("seed",))
+    mesh = Mesh(np.array(jax.devices()[:2]), ("seed",))
     assert_same(sweep(mesh=mesh), sweep())
     with pytest.raises(ValueError, match='axis "seed"'):
-        sweep(mesh=Mesh(np.array(jax.devices()[:1]), ("data",)))
+        sweep(mesh=Mesh(np.array(jax.devices()[:2]), ("data",)))
 
 
 def test_leaves_have_a_seed_axis():

@@ -111,7 +111,7 @@ def test_fit_and_sweep_lower_for(platform):
 
 
 def test_shard_map():
-    mesh = Mesh(np.array(jax.devices()[:1]), ("seed",))
+    mesh = Mesh(np.array(jax.devices()[:2]), ("seed",))
     axis = PartitionSpec("seed")
 
     def fit(step, points):
