@@ -1,0 +1,53 @@
+"""Values and gradients where the plain operations give infinities or NaN."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from gemjax import numerics
+
+INF = float("inf")
+
+
+def test_safe_log():
+    assert numerics.safe_log(jnp.array([0.0, 1.0, 2.0])).tolist() == [-INF, 0.0, np.log(2.0)]
+    assert jax.grad(numerics.safe_log)(0.0) == 0
+    assert jax.grad(numerics.safe_log)(2.0) == 0.5
+    assert jnp.isnan(numerics.safe_log(jnp.nan))
+
+
+def test_safe_exp():
+    assert numerics.safe_exp(jnp.array([-INF, 0.0])).tolist() == [0.0, 1.0]
+    assert jax.grad(numerics.safe_exp)(-INF) == 0
+    assert jax.grad(numerics.safe_exp)(1.0) == pytest.approx(np.e)
+
+
+def test_safe_divide():
+    assert numerics.safe_divide(jnp.array([1.0, 1.0]), jnp.array([0.0, 4.0])).tolist() == [0, 0.25]
+    assert jax.grad(numerics.safe_divide, argnums=(0, 1))(1.0, 0.0) == (0, 0)
+    assert jax.grad(numerics.safe_divide, argnums=(0, 1))(1.0, 2.0) == (0.5, -0.25)
+
+
+def test_safe_norm():
+    assert numerics.safe_norm(jnp.array([3.0, 4.0])) == 5
+    assert jax.grad(numerics.safe_norm)(jnp.zeros(2)).tolist() == [0, 0]
+    gradient = jax.grad(numerics.safe_norm)(jnp.array([3.0, 4.0]))
+    np.testing.assert_allclose(gradient, [0.6, 0.8], rtol=1e-15)
+
+
+@pytest.mark.parametrize("shift", [0.0, 800.0, -800.0])
+def test_log_normalise(shift):
+    logs = jnp.array([0.3, -1.0, 2.0]) + shift
+    expected = np.exp([0.3, -1.0, 2.0]) / np.exp([0.3, -1.0, 2.0]).sum()
+    np.testing.assert_allclose(jnp.exp(numerics.log_normalise(logs)), expected, rtol=1e-12)
+    with_zero = numerics.log_normalise(jnp.append(logs, -INF))
+    np.testing.assert_allclose(jnp.exp(with_zero), np.append(expected, 0.0), rtol=1e-12)
+
+
+def test_log_normalise_gradient():
+    check_grads(numerics.log_normalise, (jnp.array([0.3, -1.0, 2.0]),), order=1, modes=("rev",))
+    gradient = jax.grad(lambda logs: numerics.log_normalise(logs)[0])(jnp.array([0.5, -INF, 0.1]))
+    assert jnp.isfinite(gradient).all()
+    assert gradient[1] == 0
