@@ -35,6 +35,8 @@ from gemjax import run as running
 from gemjax.files import InputError
 from gemjax.solver import GradientEM
 
+_STOPPED = 130  # after Ctrl-C, as shells have it; typer returns the same
+
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="markdown")
 
 
@@ -99,9 +101,7 @@ def fit_command(
     ],
     components: Annotated[
         int,
-        typer.Option(
-            min=1, help="n; more than the clusters you expect: 2 m log m for m of them is plenty."
-        ),
+        typer.Option(help="n; more than the clusters you expect: 2 m log m of them is plenty."),
     ],
     scale: Annotated[
         float, typer.Option(help="Known standard deviation of a cluster, in the data's units.")
@@ -118,16 +118,16 @@ def fit_command(
     weights: Annotated[
         str | None, typer.Option(help="Column that holds sample weights (name or number).")
     ] = None,
-    iterations: Annotated[int, typer.Option(min=1, help="T.")] = 100,
+    iterations: Annotated[int, typer.Option(help="T.")] = 100,
     init: Annotated[
         Literal["from_target", "plus_plus", "spectral"],
         typer.Option(help="Where to start: random points, D² seeding, or projected points."),
     ] = "from_target",
     rank: Annotated[
-        int | None, typer.Option(min=1, help="Principal directions for --init spectral.")
+        int | None, typer.Option(help="Principal directions for --init spectral.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random start.")] = 0,
-    seeds: Annotated[int, typer.Option(min=1, help="Starts; the lowest loss is kept.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of the random start.")] = 0,
+    seeds: Annotated[int, typer.Option(help="Starts; the lowest loss is kept.")] = 1,
     mean_rule: Annotated[
         Literal["em", "gradient"],
         typer.Option(help="em moves a mean to its barycentre; gradient is the paper's step."),
@@ -136,7 +136,7 @@ def fit_command(
     weight_rule: Annotated[
         Literal["mirror", "euclidean", "multiplicative", "fixed"], typer.Option()
     ] = "mirror",
-    weight_steps: Annotated[int, typer.Option(min=0, help="Most weight steps per iteration.")] = 2,
+    weight_steps: Annotated[int, typer.Option(help="Most weight steps per iteration.")] = 2,
     labels: Annotated[
         bool, typer.Option("--labels", help="Write labels.csv: per point a row of components.csv.")
     ] = False,
@@ -153,10 +153,19 @@ def fit_command(
 
     Example: gemjax fit data.csv --columns x,y --components 50 --scale 0.3 --labels
     """
-    if not 0 < scale < float("inf"):
-        raise InputError(f"--scale must be positive, got {scale}")
-    if not 0 < step_size < float("inf"):
-        raise InputError(f"--step-size must be positive, got {step_size}")
+    for option, count, least in (
+        ("components", components, 1),
+        ("iterations", iterations, 1),
+        ("rank", rank, 1),
+        ("seed", seed, 0),
+        ("seeds", seeds, 1),
+        ("weight-steps", weight_steps, 0),
+    ):
+        if count is not None and count < least:
+            raise InputError(f"--{option} must be at least {least}, got {count}")
+    for option, number in (("scale", scale), ("step-size", step_size)):
+        if not 0 < number < float("inf"):
+            raise InputError(f"--{option} must be positive and finite, got {number}")
     if init == "spectral" and rank is None:
         raise InputError("--init spectral needs --rank")
     # x.csv.gz and x.csv both go to runs/x.
@@ -247,8 +256,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         outcome: Any = app(arguments, standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        print("gemjax: stopped; what is finished is kept, there is no result", file=sys.stderr)
-        return 130
+        outcome = _STOPPED
     except typer.exceptions.TyperException as error:
         print(f"gemjax: {getattr(error, 'format_message', error.__str__)()}", file=sys.stderr)
         return 2
@@ -258,6 +266,8 @@ def main(arguments: list[str] | None = None) -> int:
     except jax.errors.JaxRuntimeError as error:
         print(f"gemjax: the device failed: {str(error).splitlines()[0]}", file=sys.stderr)
         return 1
+    if outcome == _STOPPED:
+        print("gemjax: stopped; what is finished is kept, there is no result", file=sys.stderr)
     return outcome if isinstance(outcome, int) else 0
 
 

@@ -93,7 +93,7 @@ def run(
     mixture = Mixture(mixture.means[order], mixture.log_weights[order])
     # Rounding leaves the weights of a float32 fit a few 1e-7 from summing to one.
     weights = np.asarray(mixture.weights, np.float64)
-    weights /= weights.sum()
+    weights = weights / weights.sum()
     means = np.asarray(mixture.means, np.float64) * options.scale + offset
     d = points.shape[1]
     final = float(loss(mixture, target))

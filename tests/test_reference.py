@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 from scipy.stats import fisher_exact
 
 import gemjax as gj
@@ -58,10 +59,23 @@ def trap(T, **settings):
 
 
 def test_trap_with_fixed_weights():
+    """The strict local minimum, against a plain rectangle rule and scipy's simplex search."""
+    x = np.linspace(-12, 21, 100_001)
+
+    def density(means):
+        return np.exp(-0.5 * (x[:, None] - means) ** 2).sum(axis=1) / (3 * np.sqrt(2 * np.pi))
+
+    p = density(np.array([-3.0, 3.0, 12.0]))
+
+    def divergence(means):
+        return float(p @ np.log(p / density(means)) * (x[1] - x[0]))
+
+    options = {"xatol": 1e-8, "fatol": 1e-15}
+    best = minimize(divergence, [0.0, 11.75, 12.2], method="Nelder-Mead", options=options)
+    assert best.fun == pytest.approx(2.76910, abs=2e-5)
     mixture, excess = trap(3000, weight_rule="fixed")
-    assert excess == pytest.approx(2.769091, abs=1e-6)
-    found = np.sort(mixture.means[:, 0])
-    np.testing.assert_allclose(found, [-0.0070, 11.7532, 12.2192], atol=1e-4)
+    assert excess == pytest.approx(best.fun, abs=1e-9)
+    np.testing.assert_allclose(np.sort(mixture.means[:, 0]), best.x, atol=1e-5)
 
 
 def test_trap_with_near_optimal_weights():
@@ -81,7 +95,7 @@ TABLE = [
 ]
 
 
-def successes(d, separation, n, *, num_seeds, num_samples, T):
+def successes(d, separation, n, *, num_seeds, num_samples, T, tolerance=0.1):
     truth = gj.truth.simplex(3, d, separation)
     truth = jax.tree.map(lambda a: a.astype(jnp.float32), truth)
     target = gj.empirical(gj.sample(jax.random.key(0), truth, num_samples))
@@ -90,7 +104,8 @@ def successes(d, separation, n, *, num_seeds, num_samples, T):
         num_iterations=T, record_every=T,
         init=lambda key, target, n: gj.initialize.from_mixture(key, truth, n),
     )  # fmt: skip
-    found = jax.vmap(gj.recovery, in_axes=(0, None))(fits.mixture, truth)
+    compare = partial(gj.recovery, truth=truth, tolerance=tolerance)
+    found = jax.vmap(compare)(fits.mixture)
     return int(found.recovered.sum())
 
 
@@ -108,7 +123,8 @@ def test_success_table(d, separation, expected):
 
 
 def test_over_parameterization_finds_what_exact_fits_miss():
-    settings = {"num_seeds": 32, "num_samples": 4_000, "T": 200}
+    # With 4,000 samples a true mean is only known to √(10/1333) = 0.09.
+    settings = {"num_seeds": 32, "num_samples": 4_000, "T": 200, "tolerance": 0.3}
     assert_same_rate(successes(10, 6.0, 3, **settings), 32, 18, 32)
     assert_same_rate(successes(10, 6.0, 7, **settings), 32, 32, 32)
 
@@ -123,7 +139,8 @@ def test_high_dimensions_collapse_without_spectral_starts(seed):
     def found(init, **settings):
         start = init(jax.random.fold_in(key, 1))
         fit = gj.fit(gj.GradientEM(**settings), target, start, num_iterations=150, record_every=150)
-        return fit.mixture, gj.recovery(fit.mixture, truth, tolerance=0.5)
+        # The barycentre of some 1,200 points is √(500/1200) = 0.65 from its cluster's centre.
+        return fit.mixture, gj.recovery(fit.mixture, truth, tolerance=1.0)
 
     for K in (0, 10, 50):
         mixture, result = found(
