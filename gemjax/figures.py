@@ -87,8 +87,8 @@ def success(varying: list[dict[str, Any]], results: list[dict]) -> Figure:
         rate = np.array([hits / trials for _, hits, trials in entries])
         low, high = np.array([wilson(hits, trials) for _, hits, trials in entries]).T
         axes.errorbar(
-            np.array([n for n, _, _ in entries]), rate, yerr=[rate - low, high - rate], fmt="o-", capsize=4,
-            color=_COLOURS[k % len(_COLOURS)], label=label or None, markersize=7,
+            np.array([n for n, _, _ in entries]), rate, yerr=[rate - low, high - rate], fmt="o-",
+            capsize=4, color=_COLOURS[k % len(_COLOURS)], label=label or None, markersize=7,
         )  # fmt: skip
     if len(groups) > 1:
         axes.legend()

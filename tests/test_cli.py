@@ -186,7 +186,7 @@ def test_bad_input_to_fit(data, tmp_path, capsys):
     fails(capsys, ["fit", tmp_path / "nothing.csv", *more], "nothing.csv: no such file")
     fails(capsys, ["fit", data, *out], "--components")
     fails(capsys, ["fit", data, "--components", 0, *out], "--components must be at least 1, got 0")
-    fails(capsys, ["fit", data, "--components", 2.5, *out], "2.5")
+    fails(capsys, ["fit", data, "--components", 2.5, *out], "--components", "integer")
     fails(capsys, ["fit", data, *more, "--scale", 0], "--scale must be positive and finite, got 0")
     fails(capsys, ["fit", data, *more, "--step-size", -1], "--step-size must be positive")
     fails(capsys, ["fit", data, *more, "--init", "spectral"], "--init spectral needs --rank")
