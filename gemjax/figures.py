@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from gemjax.files import replacing
 from gemjax.report import wilson
@@ -184,7 +185,10 @@ def iterations(varying: list[dict[str, Any]], results: list[dict], reach: float)
     axes.set_yscale("log")
     ticks = sorted({setting["truth.separation"] for setting in varying})
     axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
-    axes.minorticks_off()
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("separation Δ (noise standard deviations)")
     axes.set_ylabel(f"iterations to excess loss {reach:g}")
     axes.set_title("Iterations against separation (median, quartiles)")
@@ -261,8 +265,14 @@ def _components_1d(
     axes.plot(line, density, color=_COLOURS[0], lw=2, label="fitted density")
     kept = weights >= 1e-3 * weights.max()
     top = density.max()
+    # Components closer than the eye can tell stand as one line, as tall as all of them.
+    order = np.argsort(means[kept])
+    at, mass = means[kept][order], weights[kept][order]
+    starts = np.flatnonzero(np.diff(at, prepend=-np.inf) > 0.05 * scale)
+    mass_at = np.add.reduceat(mass, starts)
+    at = np.add.reduceat(mass * at, starts) / mass_at
     axes.vlines(
-        means[kept], 0, weights[kept] / weights.max() * top, color=_COLOURS[1], lw=2,
+        at, 0, mass_at / mass_at.max() * top, color=_COLOURS[1], lw=2,
         label="components (height: weight)",
     )  # fmt: skip
     axes.set_xlabel(column)
