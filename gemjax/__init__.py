@@ -1,6 +1,7 @@
 """Gradient EM on over-parameterized Gaussian mixtures, in JAX."""
 
 from gemjax import initialize, truth
+from gemjax.blocks import Blocking
 from gemjax.fit import fit
 from gemjax.mixture import log_density, make_mixture, responsibilities, sample
 from gemjax.recovery import Recovery, recovery
@@ -21,6 +22,7 @@ from gemjax.types import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "Blocking",
     "ClassicalEM",
     "DivergedError",
     "Fit",

@@ -13,7 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gemjax.blocks import Blocking
 from gemjax.types import Mixture, Target
+
+_BLOCKING_LEAST = {"block_size": 1, "num_parallel": 1, "stored_bytes": 0, "copied_bytes": 0}
 
 
 def is_concrete(*arrays: Any) -> bool:
@@ -113,6 +116,17 @@ def one_of(name: str, value: Any, options: tuple[str, ...]) -> None:
     """A string out of a fixed set."""
     if value not in options:
         raise ValueError(f"{name} must be one of {', '.join(options)}; got {value!r}")
+
+
+def blocking(name: str, value: Any) -> Blocking:
+    """A `Blocking` whose fields are counts, or None, and whose precision exists."""
+    if not isinstance(value, Blocking):
+        raise TypeError(f"{name} must be a Blocking, got {value!r}")
+    for field, least in _BLOCKING_LEAST.items():
+        if getattr(value, field) is not None:
+            count(f"{name}.{field}", getattr(value, field), least)
+    one_of(f"{name}.precision", value.precision, ("default", "high", "highest"))
+    return value
 
 
 def mixture(name: str, value: Any, *, finite: bool = True) -> Mixture:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gemjax import _checks
+from gemjax.numerics import vary_alike
 from gemjax.solver import Solver
 from gemjax.types import Fit, Info, Mixture, State, Status, Target
 
@@ -72,7 +73,10 @@ def _fit(
     record_every: int,
     checkpoint: bool,
 ) -> Fit:
-    solver, target, mixture = _varying((solver, target, mixture))
+    # Points spread over a mesh axis stay so; all that is computed from them is the same everywhere.
+    axis = getattr(target, "axis", None)
+    solver, mixture = vary_alike((solver, mixture), target, but=axis)
+    target = vary_alike(target, solver, mixture, but=axis)
     run = jax.checkpoint(solver.step, prevent_cse=False) if checkpoint else solver.step
 
     def iterate(carry: tuple[State, Info, jax.Array], _: None) -> tuple[Any, None]:
@@ -93,7 +97,7 @@ def _fit(
     infinity = jnp.asarray(jnp.inf, mixture.means.dtype)
     nothing = Info(infinity, infinity, infinity, jnp.int32(0))
     start = (state, nothing, jnp.int32(Status.OK))
-    carry, *_ = _varying((start, solver, target, mixture))
+    carry = vary_alike(start, solver, mixture)
     carry, history = jax.lax.scan(record, carry, length=num_iterations // record_every)
     carry, _ = jax.lax.scan(iterate, carry, length=num_iterations % record_every)
     state, _, status = carry
@@ -104,19 +108,3 @@ def _is_finite(state: State, info: Info) -> jax.Array:
     mixture = state.mixture
     weights_good = ~jnp.any(jnp.isnan(mixture.log_weights) | jnp.isposinf(mixture.log_weights))
     return jnp.all(jnp.isfinite(mixture.means)) & weights_good & jnp.isfinite(info.loss)
-
-
-def _varying(tree: Any) -> Any:
-    """`tree`, each leaf marked under `shard_map` as varying over every axis that any leaf does."""
-    axes = frozenset().union(*(_axes(leaf) for leaf in jax.tree.leaves(tree)))
-
-    def mark(leaf: Any) -> Any:
-        missing = tuple(axes - _axes(leaf))
-        return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
-
-    return jax.tree.map(mark, tree)
-
-
-def _axes(leaf: Any) -> frozenset[str]:
-    kind = jax.typeof(leaf)
-    return kind.mat.varying if hasattr(kind, "mat") else kind.vma

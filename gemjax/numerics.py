@@ -5,6 +5,8 @@ Each masks its input first, so that no infinite derivative is ever formed, and i
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -49,3 +51,23 @@ def safe_exp(log_weights: jax.Array) -> jax.Array:
     """exp, with value and gradient 0 at −inf."""
     zero = jnp.isneginf(log_weights)
     return jnp.where(zero, 0, jnp.exp(jnp.where(zero, 0, log_weights)))
+
+
+def vary_alike(tree: Any, *others: Any, but: str | None = None) -> Any:
+    """`tree`, each leaf marked under `shard_map` as varying over every axis that any leaf does.
+
+    Loops need this: what is carried must vary alike from the first round on. Leaves of `others`
+    count too; the axis `but` does not.
+    """
+    axes = frozenset().union(*(_axes(leaf) for leaf in jax.tree.leaves((tree, others)))) - {but}
+
+    def mark(leaf: Any) -> Any:
+        missing = tuple(axes - _axes(leaf))
+        return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
+
+    return jax.tree.map(mark, tree)
+
+
+def _axes(leaf: Any) -> frozenset[str]:
+    kind = jax.typeof(leaf)
+    return kind.mat.varying if hasattr(kind, "mat") else kind.vma

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,15 @@ import optax
 from jax.typing import ArrayLike
 
 from gemjax import _checks, means, weights
-from gemjax.expectation import Blocks, Statistics, as_blocks, densities, expect, statistics
+from gemjax.blocks import Blocking, Blocks, Chunks, as_blocks
+from gemjax.expectation import Statistics, densities, expect, statistics
 from gemjax.means import MeanRule
 from gemjax.numerics import safe_divide, safe_exp, safe_log, safe_norm
 from gemjax.types import Info, Mixture, State, Target
 
 _STATIC = {"static": True}
+
+Data: TypeAlias = Target | Blocks | Chunks
 
 
 class Solver(Protocol):
@@ -57,6 +60,7 @@ class GradientEM:
         any optax `GradientTransformation`, fed with ∂L/∂μ and the extra argument `mass` (n,). Keep
         one transformation object: a new one compiles anew.
       active_weight: () weight from which a component counts as active in `Info`, traced.
+      blocking: static, how the E-step walks over the points; a speed and memory setting only.
 
     Raises (from `step` and `fit`):
       ValueError: a step size that is not positive, a negative tolerance, an unknown rule.
@@ -76,8 +80,9 @@ class GradientEM:
     weight_steps: int = dataclasses.field(default=10, kw_only=True, metadata=_STATIC)
     weight_rule: str = dataclasses.field(default="mirror", kw_only=True, metadata=_STATIC)
     mean_rule: MeanRule = dataclasses.field(default="gradient", kw_only=True, metadata=_STATIC)
+    blocking: Blocking = dataclasses.field(default=Blocking(), kw_only=True, metadata=_STATIC)
 
-    def prepare(self, target: Target | Blocks, mixture: Mixture) -> tuple[GradientEM, Blocks]:
+    def prepare(self, target: Data, mixture: Mixture) -> tuple[GradientEM, Blocks | Chunks]:
         """The same solver with checked settings as arrays, and the target laid out in blocks."""
         dtype = mixture.means.dtype
         _checks.count("weight_steps", self.weight_steps, least=0)
@@ -97,14 +102,14 @@ class GradientEM:
                 "active_weight", self.active_weight, dtype, positive=False
             ),
         )
-        return solver, _prepare(target, mixture)
+        return solver, _prepare(target, mixture, self.blocking)
 
     def init(self, mixture: Mixture) -> State:
         """The state before the first iteration."""
         mixture = _checks.mixture("mixture", mixture)
         return State(mixture, means.init(self.mean_rule, mixture.means))
 
-    def step(self, state: State, target: Target | Blocks) -> tuple[State, Info]:
+    def step(self, state: State, target: Data) -> tuple[State, Info]:
         """One whole iteration; a pure function, for any transformation and any loop."""
         solver, blocks = self.prepare(target, state.mixture)
         mu, log_weights = state.mixture.means, state.mixture.log_weights
@@ -136,19 +141,21 @@ class ClassicalEM:
     """
 
     active_weight: ArrayLike = 1e-3
+    blocking: Blocking = dataclasses.field(default=Blocking(), kw_only=True, metadata=_STATIC)
 
-    def prepare(self, target: Target | Blocks, mixture: Mixture) -> tuple[ClassicalEM, Blocks]:
+    def prepare(self, target: Data, mixture: Mixture) -> tuple[ClassicalEM, Blocks | Chunks]:
         """The same solver with checked settings, and the target laid out in blocks."""
         active = _checks.scalar(
             "active_weight", self.active_weight, mixture.means.dtype, positive=False
         )
-        return ClassicalEM(active), _prepare(target, mixture)
+        solver = ClassicalEM(active, blocking=self.blocking)
+        return solver, _prepare(target, mixture, self.blocking)
 
     def init(self, mixture: Mixture) -> State:
         """The state before the first iteration."""
         return State(_checks.mixture("mixture", mixture), optax.EmptyState())
 
-    def step(self, state: State, target: Target | Blocks) -> tuple[State, Info]:
+    def step(self, state: State, target: Data) -> tuple[State, Info]:
         """One iteration; `Info` is that of the mixture before it."""
         solver, blocks = self.prepare(target, state.mixture)
         mixture = state.mixture
@@ -159,7 +166,9 @@ class ClassicalEM:
         return State(Mixture(mu, log_weights), state.mean_state), info
 
 
-def classical_em(*, active_weight: ArrayLike = 1e-3) -> ClassicalEM:
+def classical_em(
+    *, active_weight: ArrayLike = 1e-3, blocking: Blocking = Blocking()
+) -> ClassicalEM:
     """Textbook EM with identity covariances (Dempster, Laird and Rubin 1977), same protocol.
 
     One E-step; then weights π_i = E[ψ_i] and means μ_i = E[ψ_i x]/E[ψ_i] from the same
@@ -167,6 +176,7 @@ def classical_em(*, active_weight: ArrayLike = 1e-3) -> ClassicalEM:
 
     Args:
       active_weight: () weight from which a component counts as active in `Info`, traced.
+      blocking: static, how the E-step walks over the points.
 
     >>> import gemjax as gj
     >>> target = gj.empirical([[-2.0], [2.0]])
@@ -175,7 +185,7 @@ def classical_em(*, active_weight: ArrayLike = 1e-3) -> ClassicalEM:
     >>> state.mixture.means.round(4).tolist()
     [[-2.0], [2.0]]
     """
-    return ClassicalEM(active_weight)
+    return ClassicalEM(active_weight, blocking=blocking)
 
 
 def loss(mixture: Mixture, target: Target) -> jax.Array:
@@ -196,16 +206,16 @@ def loss(mixture: Mixture, target: Target) -> jax.Array:
     0.918939
     """
     mixture = _checks.mixture("mixture", mixture)
-    return expect(mixture, _prepare(target, mixture)).loss
+    return expect(mixture, _prepare(target, mixture, Blocking())).loss
 
 
-def _prepare(target: Target | Blocks, mixture: Mixture) -> Blocks:
-    if isinstance(target, Blocks):
+def _prepare(target: Data, mixture: Mixture, blocking: Blocking) -> Blocks | Chunks:
+    if isinstance(target, Blocks | Chunks):
         return target
     target = _checks.target("target", target)
     n, d = mixture.means.shape
     _checks.same_space("mixture", d, mixture.means.dtype, "target", target)
-    return as_blocks(target, n)
+    return as_blocks(target, n, _checks.blocking("blocking", blocking))
 
 
 def _info(found: Statistics, log_weights: jax.Array, active_weight: ArrayLike) -> Info:
