@@ -7,6 +7,7 @@ are checked, and a bad value shows up in the status of the fit.
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ import numpy as np
 from gemjax.blocks import Blocking
 from gemjax.types import Mixture, Target
 
+_PART = 2**20  # numbers checked at a time
 _BLOCKING_LEAST = {"block_size": 1, "num_parallel": 1, "stored_bytes": 0, "copied_bytes": 0}
 
 
@@ -84,13 +86,19 @@ def finite_rows(name: str, array: jax.Array) -> None:
     """No NaN and no infinity, where the values are known; names the first bad row."""
     if is_concrete(array):
         values = np.asarray(array)
-        good = np.isfinite(values)
-        if not good.all():
-            where = tuple(int(i) for i in np.argwhere(~good)[0])
+        bad = sum(int(np.sum(~np.isfinite(part))) for part in _parts(values))
+        if bad:
+            where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
             raise ValueError(
                 f"{name} must be finite, got {values[where]} at index {where} "
-                f"({int((~good).sum())} such values); drop or fill these rows"
+                f"({bad} such values); drop or fill these rows"
             )
+
+
+def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Rows, some at a time, so that checking needs no memory that grows with them."""
+    rows = max(1, _PART // max(1, values[:1].size))
+    return (values[first : first + rows] for first in range(0, len(values), rows))
 
 
 def weights(name: str, value: Any, size: int, dtype: Any) -> jax.Array:
@@ -175,11 +183,12 @@ def target(name: str, value: Any) -> Target:
         )
     finite_rows(f"{name}.points", x)
     if is_concrete(w):
-        values = np.asarray(w, np.float64)
-        if not np.isfinite(values).all() or (values < 0).any() or abs(values.sum() - 1) > 1e-3:
+        parts = list(_parts(np.asarray(w)))
+        total = sum(float(part.sum(dtype=np.float64)) for part in parts)
+        if not abs(total - 1) < 1e-3 or any((part < 0).any() for part in parts):
             raise ValueError(
                 f"{name}.weights must be non-negative and sum to one, "
-                f"they sum to {values.sum()}; empirical normalises"
+                f"they sum to {total}; empirical normalises"
             )
     return Target(x, w, value.quadrature_error)
 

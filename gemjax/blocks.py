@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gemjax.numerics import vary_alike
 from gemjax.types import Target
 
 # Entries of one block of densities, n·C, on a CPU: 2^17 float32 numbers are 512 KiB.
@@ -21,6 +23,7 @@ _BLOCK_ENTRIES = 2**17
 # The same where blocks run side by side and together must fit a device's memory.
 _PARALLEL_ENTRIES = 2**26
 _PARALLEL_BLOCK = 4096
+_EXTENT_ROWS = 2**16
 # Points laid out up to this size at once.
 _COPIED_BYTES = {"cpu": 2**24}
 _ACCELERATOR_COPIED_BYTES = 2**31
@@ -95,14 +98,13 @@ class Chunks:
     Attributes:
       target: the points (N, d) and weights (N,).
       centre, radius, blocking, axis: as in `Blocks`.
-      block_size, size: static, points per block and per chunk.
+      size: static, points per chunk.
     """
 
     target: Target
     centre: jax.Array
     radius: jax.Array
     blocking: Blocking = dataclasses.field(metadata={"static": True})
-    block_size: int = dataclasses.field(metadata={"static": True})
     size: int = dataclasses.field(metadata={"static": True})
     axis: str | None = dataclasses.field(default=None, metadata={"static": True})
 
@@ -111,20 +113,9 @@ class Chunks:
         return -(-self.target.points.shape[0] // self.size)
 
     def chunk(self, index: jax.Array) -> Blocks:
-        """The chunk of a number. The last one reaches back; what it repeats has weight zero."""
-        first = jnp.minimum(index * self.size, self.target.points.shape[0] - self.size)
-        points = jax.lax.dynamic_slice_in_dim(self.target.points, first, self.size)
-        weights = jax.lax.dynamic_slice_in_dim(self.target.weights, first, self.size)
-        new = first + jnp.arange(self.size, dtype=jnp.int32) >= index * self.size
-        return _lay_out(
-            points - self.centre[None],
-            jnp.where(new, weights, 0),
-            self.centre,
-            self.radius,
-            self.blocking,
-            self.block_size,
-            self.axis,
-        )
+        """The chunk of a number, laid out."""
+        points, weights = _rows(self.target, index, self.size)
+        return _lay_out(points, weights, self.centre, self.radius, self.blocking, self.axis)
 
 
 def as_blocks(
@@ -140,64 +131,97 @@ def as_blocks(
     """
     if not isinstance(target, Target):
         return target
-    return _as_blocks(target, num_components, blocking, axis)
-
-
-@functools.partial(jax.jit, static_argnums=(1, 2, 3))
-def _as_blocks(
-    target: Target, num_components: int, blocking: Blocking, axis: str | None
-) -> Blocks | Chunks:
     N, d = target.points.shape
-    itemsize = target.points.dtype.itemsize
-    cpu = jax.default_backend() == "cpu"
-    block_size = blocking.block_size
-    if block_size is None:
-        rule = int(np.clip(_BLOCK_ENTRIES // num_components, 256, 4096))
-        block_size = rule if cpu else _PARALLEL_BLOCK
-    parallel = blocking.num_parallel
-    if parallel is None:
-        parallel = 1 if cpu else max(1, _PARALLEL_ENTRIES // (num_components * block_size))
-    blocking = dataclasses.replace(blocking, num_parallel=parallel)
+    blocking = _resolve(blocking, num_components)
+    centre, radius = _extent(target, axis)
+    row = (d + 3) * target.points.dtype.itemsize
+    if N * row <= blocking.copied_bytes:
+        return _lay_out(target.points, target.weights, centre, radius, blocking, axis)
+    blocks_per_chunk = max(1, blocking.copied_bytes // (row * blocking.block_size))
+    size = min(N, blocks_per_chunk * blocking.block_size)
+    return Chunks(target, centre, radius, blocking, size, axis)
+
+
+def _resolve(blocking: Blocking, num_components: int) -> Any:
+    """`blocking` by the rule in its docstring; only `stored_bytes` is left to the E-step."""
+    platform = jax.default_backend()
+    if platform == "cpu":
+        block_size = int(np.clip(_BLOCK_ENTRIES // num_components, 256, 4096))
+    else:
+        block_size = _PARALLEL_BLOCK
+    block_size = blocking.block_size or block_size
+    if platform == "cpu":
+        num_parallel = 1
+    else:
+        num_parallel = max(1, _PARALLEL_ENTRIES // (num_components * block_size))
     copied = blocking.copied_bytes
     if copied is None:
-        copied = _COPIED_BYTES.get(jax.default_backend(), _ACCELERATOR_COPIED_BYTES)
-    centre = jax.lax.stop_gradient(
-        jnp.matmul(target.weights, target.points, precision=jax.lax.Precision.HIGHEST)
+        copied = _COPIED_BYTES.get(platform, _ACCELERATOR_COPIED_BYTES)
+    return dataclasses.replace(
+        blocking,
+        block_size=block_size,
+        num_parallel=blocking.num_parallel or num_parallel,
+        copied_bytes=copied,
     )
-    if axis is not None:
-        centre = jax.lax.psum(centre, axis)
-    fixed = jax.lax.stop_gradient(target.points)
-    radius = jnp.sqrt(jnp.max(jnp.sum((fixed - centre[None]) ** 2, axis=1)))
-    if axis is not None:
-        radius = jax.lax.pmax(radius, axis)
-    if N * (d + 3) * itemsize <= copied:
-        points = target.points - centre[None]
-        return _lay_out(points, target.weights, centre, radius, blocking, block_size, axis)
-    size = max(1, copied // ((d + 3) * itemsize * block_size)) * block_size
-    return Chunks(target, centre, radius, blocking, block_size, min(size, N), axis)
 
 
+def _rows(target: Target, index: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
+    """Rows number `index` · size and on: points (size, d), weights (size,).
+
+    The last rows reach back, so as to be as many; what they repeat has weight zero.
+    """
+    first = jnp.minimum(index * size, target.points.shape[0] - size)
+    points = jax.lax.dynamic_slice_in_dim(target.points, first, size)
+    weights = jax.lax.dynamic_slice_in_dim(target.weights, first, size)
+    new = first + jnp.arange(size, dtype=jnp.int32) >= index * size
+    return points, jnp.where(new, weights, 0)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _extent(target: Target, axis: str | None) -> tuple[jax.Array, jax.Array]:
+    """The mean (d,) and the largest distance () from it, without a copy of the points."""
+    target = jax.lax.stop_gradient(Target(target.points, target.weights))
+    N = target.points.shape[0]
+    size = min(N, _EXTENT_ROWS)
+    numbers = jnp.arange(-(-N // size), dtype=jnp.int32)
+
+    def add(total: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
+        points, weights = _rows(target, index, size)
+        return total + jnp.sum(weights[:, None] * points, axis=0), None
+
+    def farthest(most: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
+        points, _ = _rows(target, index, size)
+        return jnp.maximum(most, jnp.max(jnp.sum((points - centre[None]) ** 2, axis=1))), None
+
+    zero = vary_alike(jnp.zeros_like(target.points[0]), target)
+    centre, _ = jax.lax.scan(add, zero, numbers)
+    centre = centre if axis is None else jax.lax.psum(centre, axis)
+    square, _ = jax.lax.scan(farthest, zero[0], numbers)
+    square = square if axis is None else jax.lax.pmax(square, axis)
+    return centre, jnp.sqrt(square)
+
+
+@functools.partial(jax.jit, static_argnums=(4, 5))
 def _lay_out(
     points: jax.Array,
     weights: jax.Array,
     centre: jax.Array,
     radius: jax.Array,
-    blocking: Blocking,
-    block_size: int,
+    blocking: Any,
     axis: str | None,
 ) -> Blocks:
-    """Centred points (N, d) as equal blocks of at most `block_size` points."""
+    """Points (N, d) as equal blocks of at most `block_size` points."""
     N, d = points.shape
-    B = -(-N // block_size)
+    B = -(-N // blocking.block_size)
     C = -(-N // B)
-    parallel = min(blocking.num_parallel or 1, B)
     if B > 1:
+        parallel = min(blocking.num_parallel, B)
         C = -(-C // 8) * 8
         B = -(-B // parallel) * parallel
     pad = B * C - N
-    points = jnp.pad(points, ((0, pad), (0, 0))).reshape(B, C, d).transpose(0, 2, 1)
+    points = jnp.pad(points - centre[None], ((0, pad), (0, 0)))
+    points = points.reshape(B, C, d).transpose(0, 2, 1)
     weights = jnp.pad(weights, (0, pad)).reshape(B, C)
     half_squares = 0.5 * jnp.sum(points * points, axis=1)
-    ones = jnp.ones((B, 1, C), points.dtype)
-    points = jnp.concatenate([points, ones], axis=1)
+    points = jnp.concatenate([points, jnp.ones((B, 1, C), points.dtype)], axis=1)
     return Blocks(points, weights, half_squares, centre, radius, blocking, axis)

@@ -72,15 +72,17 @@ class Statistics:
     gradient: jax.Array
 
 
-def densities(means: jax.Array, log_weights: jax.Array, blocks: Blocks | Chunks) -> Densities:
-    """Component densities at the blocks' points, stored if they are small enough.
+def densities(
+    means: jax.Array, log_weights: jax.Array, blocks: Blocks | Chunks, *, keep: bool = True
+) -> Densities:
+    """Component densities at the blocks' points, stored if asked for and small enough.
 
     `log_weights` (n,) only choose the shift: any later weights that do not differ from them by
     hundreds of orders of magnitude give the same ratios.
     """
     means = means - blocks.centre[None]
     result = Densities(blocks, means, _reference(means, log_weights, blocks.radius))
-    if isinstance(blocks, Chunks):
+    if isinstance(blocks, Chunks) or not keep:
         return result
     most = blocks.blocking.stored_bytes
     if most is None:
@@ -155,10 +157,9 @@ def statistics(stored: Densities, log_weights: jax.Array) -> Statistics:
 
 
 def expect(mixture: Mixture, blocks: Blocks | Chunks) -> Statistics:
-    """The E-step of one mixture. Its densities are needed once and never stored."""
-    means = mixture.means - blocks.centre[None]
-    reference = _reference(means, mixture.log_weights, blocks.radius)
-    return statistics(Densities(blocks, means, reference), mixture.log_weights)
+    """The E-step of one mixture. Its densities are needed once and not stored."""
+    stored = densities(mixture.means, mixture.log_weights, blocks, keep=False)
+    return statistics(stored, mixture.log_weights)
 
 
 @jax.tree_util.register_dataclass

@@ -113,7 +113,8 @@ class GradientEM:
         """One whole iteration; a pure function, for any transformation and any loop."""
         solver, blocks = self.prepare(target, state.mixture)
         mu, log_weights = state.mixture.means, state.mixture.log_weights
-        stored = densities(mu, log_weights, blocks)
+        moving = solver.weight_rule != "fixed" and solver.weight_steps > 0
+        stored = densities(mu, log_weights, blocks, keep=moving)
         log_weights = weights.solve(
             solver.weight_rule,
             stored,
