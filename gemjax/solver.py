@@ -25,8 +25,10 @@ Data: TypeAlias = Target | Blocks | Chunks
 class Solver(Protocol):
     """What `fit` needs: a pytree with `init` and `step`.
 
-    If it also has `prepare(target, mixture)`, `fit` calls that once, before it traces anything,
-    to check settings and to put the target in the form that `step` likes best.
+    If it also has `prepare(target, mixture, axis=None)`, `fit` calls that once, before it traces
+    anything, to check settings and to put the target in the form that `step` likes best. With an
+    `axis`, the target is one device's share of the points under `jax.shard_map`, and expectations
+    are sums over that mesh axis.
 
     >>> import gemjax as gj
     >>> solver: gj.Solver = gj.classical_em()
@@ -82,7 +84,9 @@ class GradientEM:
     mean_rule: MeanRule = dataclasses.field(default="gradient", kw_only=True, metadata=_STATIC)
     blocking: Blocking = dataclasses.field(default=Blocking(), kw_only=True, metadata=_STATIC)
 
-    def prepare(self, target: Data, mixture: Mixture) -> tuple[GradientEM, Blocks | Chunks]:
+    def prepare(
+        self, target: Data, mixture: Mixture, axis: str | None = None
+    ) -> tuple[GradientEM, Blocks | Chunks]:
         """The same solver with checked settings as arrays, and the target laid out in blocks."""
         dtype = mixture.means.dtype
         _checks.count("weight_steps", self.weight_steps, least=0)
@@ -102,7 +106,7 @@ class GradientEM:
                 "active_weight", self.active_weight, dtype, positive=False
             ),
         )
-        return solver, _prepare(target, mixture, self.blocking)
+        return solver, _prepare(target, mixture, self.blocking, axis)
 
     def init(self, mixture: Mixture) -> State:
         """The state before the first iteration."""
@@ -144,13 +148,15 @@ class ClassicalEM:
     active_weight: ArrayLike = 1e-3
     blocking: Blocking = dataclasses.field(default=Blocking(), kw_only=True, metadata=_STATIC)
 
-    def prepare(self, target: Data, mixture: Mixture) -> tuple[ClassicalEM, Blocks | Chunks]:
+    def prepare(
+        self, target: Data, mixture: Mixture, axis: str | None = None
+    ) -> tuple[ClassicalEM, Blocks | Chunks]:
         """The same solver with checked settings, and the target laid out in blocks."""
         active = _checks.scalar(
             "active_weight", self.active_weight, mixture.means.dtype, positive=False
         )
         solver = ClassicalEM(active, blocking=self.blocking)
-        return solver, _prepare(target, mixture, self.blocking)
+        return solver, _prepare(target, mixture, self.blocking, axis)
 
     def init(self, mixture: Mixture) -> State:
         """The state before the first iteration."""
@@ -210,13 +216,15 @@ def loss(mixture: Mixture, target: Target) -> jax.Array:
     return expect(mixture, _prepare(target, mixture, Blocking())).loss
 
 
-def _prepare(target: Data, mixture: Mixture, blocking: Blocking) -> Blocks | Chunks:
+def _prepare(
+    target: Data, mixture: Mixture, blocking: Blocking, axis: str | None = None
+) -> Blocks | Chunks:
     if isinstance(target, Blocks | Chunks):
         return target
     target = _checks.target("target", target)
     n, d = mixture.means.shape
     _checks.same_space("mixture", d, mixture.means.dtype, "target", target)
-    return as_blocks(target, n, _checks.blocking("blocking", blocking))
+    return as_blocks(target, n, _checks.blocking("blocking", blocking), axis)
 
 
 def _info(found: Statistics, log_weights: jax.Array, active_weight: ArrayLike) -> Info:

@@ -8,7 +8,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gemjax import _checks, initialize
 from gemjax.fit import _fit
@@ -17,9 +18,19 @@ from gemjax.types import Fit, Mixture, Target
 
 Init = Callable[[jax.Array, Target, int], Mixture]
 
-# Seeds side by side under `vmap`. A CPU core is filled by one seed, and more spill its caches.
-_BATCH = {"cpu": 1}
-_ACCELERATOR_BATCH = 32
+# Densities of all seeds side by side on an accelerator, N·n·batch: 4 GiB of float32.
+_BATCH_ENTRIES = 2**30
+
+
+def default_batch_size(num_seeds: int, num_points: int, num_components: int) -> int:
+    """Seeds side by side under `vmap`.
+
+    1 on a CPU, where one seed fills a core and more spill its caches; elsewhere as many as keep
+    2^30 densities.
+    """
+    if jax.default_backend() == "cpu":
+        return 1
+    return max(1, min(num_seeds, _BATCH_ENTRIES // (num_points * num_components)))
 
 
 def sweep(
@@ -53,8 +64,11 @@ def sweep(
       init: static callable (key, target, num_components) -> `Mixture`. Keep one function object: a
         new one compiles anew.
       batch_size: static; seeds that run side by side under `vmap`. By default 1 on CPU, where that
-        is fastest, and 32 elsewhere.
-      mesh: devices to spread the seeds over, along its axis "seed"; one device by default.
+        is fastest, and elsewhere as many as keep 2^30 densities.
+      mesh: devices, one by default. Its axis "seed" spreads the seeds; an axis "data" spreads the
+        points, for points that do not fit on one device or fewer seeds than devices, at the price
+        of one sum over that axis per pass over the points. In several processes
+        (`jax.distributed`) every process calls this with the same arguments and gets all results.
       first_seed: number of the first seed, traced: seeds first_seed … first_seed + S − 1.
 
     Returns:
@@ -76,22 +90,20 @@ def sweep(
     num_components = _checks.count("num_components", num_components)
     num_iterations = _checks.count("num_iterations", num_iterations)
     record_every = _checks.count("record_every", record_every)
-    if batch_size is None:
-        batch_size = _BATCH.get(jax.default_backend(), _ACCELERATOR_BATCH)
-    batch_size = min(_checks.count("batch_size", batch_size), num_seeds)
     target = _checks.target("target", target)
-    start = _abstract_start(init, key, target, num_components)
-    _checks.same_space("init", start.means.shape[1], start.means.dtype, "target", target)
-    data: Any = target
-    if hasattr(solver, "prepare"):
-        solver, data = solver.prepare(target, start)
-    if mesh is not None and "seed" not in mesh.axis_names:
-        raise ValueError(f'mesh must have an axis "seed", got axes {mesh.axis_names}')
-    counts = (num_components, num_iterations, record_every)
-    return _sweep(
-        key, jnp.asarray(first_seed, jnp.int32), solver, target, data,
-        counts=counts, num_seeds=num_seeds, init=init, batch_size=batch_size, mesh=mesh,
-    )  # fmt: skip
+    N, d = target.points.shape
+    if batch_size is None:
+        batch_size = default_batch_size(num_seeds, N, num_components)
+    batch_size = min(_checks.count("batch_size", batch_size), num_seeds)
+    shape = _abstract_start(init, key, target, num_components)
+    _checks.same_space("init", shape.means.shape[1], shape.means.dtype, "target", target)
+    counts = (num_iterations, record_every, batch_size)
+    seeds = jnp.asarray(first_seed, jnp.int32) + jnp.arange(num_seeds, dtype=jnp.int32)
+    starts = _starts(key, seeds, target, init, num_components)
+    if mesh is None:
+        solver, data = _prepared(solver, target, starts)
+        return _run(solver, data, starts, counts)
+    return _spread(solver, target, starts, counts, mesh)
 
 
 def _abstract_start(init: Init, key: jax.Array, target: Target, num_components: int) -> Mixture:
@@ -102,42 +114,110 @@ def _abstract_start(init: Init, key: jax.Array, target: Target, num_components: 
     return start
 
 
-@functools.partial(jax.jit, static_argnames=("counts", "num_seeds", "init", "batch_size", "mesh"))
-def _sweep(
-    key: jax.Array,
-    first_seed: jax.Array,
-    solver: Solver,
-    target: Target,
-    data: Any,
-    *,
-    counts: tuple[int, int, int],
-    num_seeds: int,
-    init: Init,
-    batch_size: int,
-    mesh: Mesh | None,
-) -> Fit:
-    num_components, num_iterations, record_every = counts
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def _starts(
+    key: jax.Array, seeds: jax.Array, target: Target, init: Init, num_components: int
+) -> Mixture:
+    """Starting points with a leading axis of seeds; seed s depends on (key, s) alone."""
+    return jax.lax.map(lambda s: init(jax.random.fold_in(key, s), target, num_components), seeds)
 
-    def run(seeds: jax.Array, key: Any, solver: Any, target: Target, data: Any) -> Fit:
-        def one(seed: jax.Array) -> Fit:
-            start = init(jax.random.fold_in(key, seed), target, num_components)
-            return _fit(solver, data, start, num_iterations, record_every, False)
 
-        return jax.lax.map(one, seeds, batch_size=batch_size)
+def _prepared(
+    solver: Solver, target: Target, starts: Mixture, axis: str | None = None
+) -> tuple[Solver, Any]:
+    """The solver with checked settings, and the target as it likes it."""
+    if not hasattr(solver, "prepare"):
+        return solver, target
+    return solver.prepare(target, jax.tree.map(lambda x: x[0], starts), axis=axis)
 
-    if mesh is None:
-        seeds = first_seed + jnp.arange(num_seeds, dtype=jnp.int32)
-        return run(seeds, key, solver, target, data)
-    # Devices get equally many seeds; the surplus is dropped.
-    size = mesh.shape["seed"]
-    padded = -(-num_seeds // size) * size
-    seeds = first_seed + jnp.arange(padded, dtype=jnp.int32)
-    axis, everywhere = PartitionSpec("seed"), PartitionSpec()
-    spread = jax.shard_map(
-        run,
-        mesh=mesh,
-        in_specs=(axis, everywhere, everywhere, everywhere, everywhere),
-        out_specs=axis,
+
+@functools.partial(jax.jit, static_argnums=3)
+def _run(solver: Solver, data: Any, starts: Mixture, counts: tuple[int, int, int]) -> Fit:
+    """One fit per start, `batch_size` of them at a time."""
+    num_iterations, record_every, batch_size = counts
+    return jax.lax.map(
+        lambda start: _fit(solver, data, start, num_iterations, record_every, False),
+        starts,
+        batch_size=None if batch_size == 1 else batch_size,
     )
-    result = spread(seeds, key, solver, target, data)
+
+
+def _spread(
+    solver: Solver, target: Target, starts: Mixture, counts: tuple[int, int, int], mesh: Mesh
+) -> Fit:
+    """The same over the devices of a mesh."""
+    if "seed" not in mesh.axis_names or set(mesh.axis_names) - {"seed", "data"}:
+        raise ValueError(
+            f'mesh must have an axis "seed", and may have an axis "data", got axes {mesh.axis_names}'
+        )
+    num_seeds = starts.log_weights.shape[0]
+    axis = "data" if mesh.shape.get("data", 1) > 1 else None
+    if axis is None:
+        solver, data = _prepared(solver, target, starts)
+    else:
+        if not hasattr(solver, "prepare"):
+            raise TypeError(f'a mesh with an axis "data" needs a solver with prepare, got {solver}')
+        # Settings are checked here, where they have values; each device lays out its own points.
+        one = Target(target.points[:1], jnp.ones_like(target.weights[:1]))
+        solver, _ = _prepared(solver, one, starts)
+        data = _padded(Target(target.points, target.weights), mesh.shape["data"], 0)
+    starts = _padded(starts, mesh.shape["seed"], None)
+    arguments: tuple[Any, ...] = (solver, data, starts)
+    if mesh.is_multi_process:
+        arguments = tuple(
+            jax.tree.map(functools.partial(_global, NamedSharding(mesh, spec)), tree)
+            for tree, spec in zip(arguments, _specs(axis), strict=True)
+        )
+    result = _run_spread(*arguments, counts, mesh, axis)
     return jax.tree.map(lambda leaf: leaf[:num_seeds], result)
+
+
+@functools.partial(jax.jit, static_argnums=(3, 4, 5))
+def _run_spread(
+    solver: Solver,
+    data: Any,
+    starts: Mixture,
+    counts: tuple[int, int, int],
+    mesh: Mesh,
+    axis: str | None,
+) -> Fit:
+    def run(solver: Any, data: Any, starts: Mixture) -> Fit:
+        if axis is not None:
+            solver, data = _prepared(solver, data, starts, axis)
+        return _run(solver, data, starts, counts)
+
+    out = PartitionSpec("seed")
+    spread = jax.shard_map(run, mesh=mesh, in_specs=_specs(axis), out_specs=out)
+    result = spread(solver, data, starts)
+    if mesh.is_multi_process:
+        # Every process gets to see all seeds.
+        everywhere = NamedSharding(mesh, PartitionSpec())
+        result = jax.lax.with_sharding_constraint(result, everywhere)
+    return result
+
+
+def _specs(axis: str | None) -> tuple[PartitionSpec, PartitionSpec, PartitionSpec]:
+    """How solver, data and starts lie on the mesh."""
+    data = PartitionSpec() if axis is None else PartitionSpec(axis)
+    return PartitionSpec(), data, PartitionSpec("seed")
+
+
+def _padded(tree: Any, multiple: int, fill: int | None) -> Any:
+    """Leading axes made a multiple, with zeros or with repetitions of the last entry."""
+
+    def pad(leaf: jax.Array) -> jax.Array:
+        missing = -leaf.shape[0] % multiple
+        if missing == 0:
+            return leaf
+        last = leaf[-1:] if fill is None else jnp.full_like(leaf[:1], fill)
+        return jnp.concatenate([leaf, jnp.repeat(last, missing, axis=0)])
+
+    return jax.tree.map(pad, tree)
+
+
+def _global(sharding: NamedSharding, leaf: jax.Array) -> jax.Array:
+    """An array of this process, the same in all, as one of all processes' devices."""
+    if not leaf.is_fully_addressable:
+        return leaf
+    values = np.asarray(leaf)
+    return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
