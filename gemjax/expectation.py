@@ -3,8 +3,8 @@
 With log φ_i(x) = x·μ_i − |μ_i|²/2 (the −|x|²/2 cancels in every ratio and is added to the loss per
 point) everything is "features times natural parameters, exponential, weighted moments": one
 product, one exponential, one product per block. Sums run within a block, then over blocks with
-their rounding errors carried along, so that float32 sums over 1e7 points keep six digits. Nothing of
-shape (N, n) exists unless it is small.
+their rounding errors carried along, so that float32 sums over 1e7 points keep six digits. Nothing
+of shape (N, n) exists unless it is small.
 """
 
 from __future__ import annotations

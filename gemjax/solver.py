@@ -11,7 +11,7 @@ import optax
 from jax.typing import ArrayLike
 
 from gemjax import _checks, means, weights
-from gemjax.blocks import Blocking, Blocks, Chunks, as_blocks
+from gemjax.blocks import AUTOMATIC, Blocking, Blocks, Chunks, as_blocks
 from gemjax.expectation import Statistics, densities, expect, statistics
 from gemjax.means import MeanRule
 from gemjax.numerics import safe_divide, safe_exp, safe_log, safe_norm
@@ -82,7 +82,7 @@ class GradientEM:
     weight_steps: int = dataclasses.field(default=10, kw_only=True, metadata=_STATIC)
     weight_rule: str = dataclasses.field(default="mirror", kw_only=True, metadata=_STATIC)
     mean_rule: MeanRule = dataclasses.field(default="gradient", kw_only=True, metadata=_STATIC)
-    blocking: Blocking = dataclasses.field(default=Blocking(), kw_only=True, metadata=_STATIC)
+    blocking: Blocking = dataclasses.field(default=AUTOMATIC, kw_only=True, metadata=_STATIC)
 
     def prepare(
         self, target: Data, mixture: Mixture, axis: str | None = None
@@ -146,7 +146,7 @@ class ClassicalEM:
     """
 
     active_weight: ArrayLike = 1e-3
-    blocking: Blocking = dataclasses.field(default=Blocking(), kw_only=True, metadata=_STATIC)
+    blocking: Blocking = dataclasses.field(default=AUTOMATIC, kw_only=True, metadata=_STATIC)
 
     def prepare(
         self, target: Data, mixture: Mixture, axis: str | None = None
@@ -173,9 +173,7 @@ class ClassicalEM:
         return State(Mixture(mu, log_weights), state.mean_state), info
 
 
-def classical_em(
-    *, active_weight: ArrayLike = 1e-3, blocking: Blocking = Blocking()
-) -> ClassicalEM:
+def classical_em(*, active_weight: ArrayLike = 1e-3, blocking: Blocking = AUTOMATIC) -> ClassicalEM:
     """Textbook EM with identity covariances (Dempster, Laird and Rubin 1977), same protocol.
 
     One E-step; then weights π_i = E[ψ_i] and means μ_i = E[ψ_i x]/E[ψ_i] from the same
@@ -213,7 +211,7 @@ def loss(mixture: Mixture, target: Target) -> jax.Array:
     0.918939
     """
     mixture = _checks.mixture("mixture", mixture)
-    return expect(mixture, _prepare(target, mixture, Blocking())).loss
+    return expect(mixture, _prepare(target, mixture, AUTOMATIC)).loss
 
 
 def _prepare(

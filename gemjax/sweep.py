@@ -91,9 +91,8 @@ def sweep(
     num_iterations = _checks.count("num_iterations", num_iterations)
     record_every = _checks.count("record_every", record_every)
     target = _checks.target("target", target)
-    N, d = target.points.shape
     if batch_size is None:
-        batch_size = default_batch_size(num_seeds, N, num_components)
+        batch_size = default_batch_size(num_seeds, target.points.shape[0], num_components)
     batch_size = min(_checks.count("batch_size", batch_size), num_seeds)
     shape = _abstract_start(init, key, target, num_components)
     _checks.same_space("init", shape.means.shape[1], shape.means.dtype, "target", target)
@@ -148,7 +147,8 @@ def _spread(
     """The same over the devices of a mesh."""
     if "seed" not in mesh.axis_names or set(mesh.axis_names) - {"seed", "data"}:
         raise ValueError(
-            f'mesh must have an axis "seed", and may have an axis "data", got axes {mesh.axis_names}'
+            'mesh must have an axis "seed", and may have an axis "data", '
+            f"got axes {mesh.axis_names}"
         )
     num_seeds = starts.log_weights.shape[0]
     axis = "data" if mesh.shape.get("data", 1) > 1 else None
