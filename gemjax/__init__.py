@@ -6,6 +6,7 @@ from gemjax.fit import fit
 from gemjax.mixture import log_density, make_mixture, responsibilities, sample
 from gemjax.recovery import Recovery, recovery
 from gemjax.solver import ClassicalEM, GradientEM, Solver, classical_em, loss
+from gemjax.stream import Stream, stream
 from gemjax.sweep import sweep
 from gemjax.target import empirical, population
 from gemjax.types import (
@@ -33,6 +34,7 @@ __all__ = [
     "Solver",
     "State",
     "Status",
+    "Stream",
     "Target",
     "classical_em",
     "empirical",
@@ -46,6 +48,7 @@ __all__ = [
     "recovery",
     "responsibilities",
     "sample",
+    "stream",
     "sweep",
     "truth",
 ]

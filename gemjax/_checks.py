@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gemjax.blocks import Blocking
+from gemjax.stream import Stream
 from gemjax.types import Mixture, Target
 
 _PART = 2**20  # numbers checked at a time
@@ -193,8 +194,13 @@ def target(name: str, value: Any) -> Target:
     return Target(x, w, value.quadrature_error)
 
 
+def data(name: str, value: Any) -> Target | Stream:
+    """A `Stream`, which was checked when it was made, or a checked `Target`."""
+    return value if isinstance(value, Stream) else target(name, value)
+
+
 def same_space(
-    mixture_name: str, dim: int, dtype: Any, target_name: str, x: jax.Array | Target
+    mixture_name: str, dim: int, dtype: Any, target_name: str, x: jax.Array | Target | Stream
 ) -> None:
     """The mixture and the points live in the same space and have the same dtype."""
     array = x.points if isinstance(x, Target) else x

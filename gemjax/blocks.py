@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gemjax.numerics import vary_alike
+from gemjax.stream import Stream
 from gemjax.types import Target
 
 # Entries of one block of densities, n·C, on a CPU: 2^17 float32 numbers are 512 KiB.
@@ -96,15 +97,15 @@ class Blocks:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Chunks:
-    """A target left as it is, of which one chunk at a time is laid out as `Blocks`.
+    """A target left where it is, of which one chunk at a time is laid out as `Blocks`.
 
     Attributes:
-      target: the points (N, d) and weights (N,).
+      target: N points (N, d) and weights (N,), in memory or in a file.
       centre, radius, blocking, axis: as in `Blocks`.
       size: static, points per chunk.
     """
 
-    target: Target
+    target: Target | Stream
     centre: jax.Array
     radius: jax.Array
     blocking: Blocking = dataclasses.field(metadata={"static": True})
@@ -113,16 +114,20 @@ class Chunks:
 
     @property
     def num_chunks(self) -> int:
-        return -(-self.target.points.shape[0] // self.size)
+        N = (self.target if isinstance(self.target, Stream) else self.target.points).shape[0]
+        return -(-N // self.size)
 
     def chunk(self, index: jax.Array) -> Blocks:
         """The chunk of a number, laid out."""
-        points, weights = _rows(self.target, index, self.size)
+        if isinstance(self.target, Stream):
+            points, weights = self.target.rows(index, self.size)
+        else:
+            points, weights = _rows(self.target, index, self.size)
         return _lay_out(points, weights, self.centre, self.radius, self.blocking, self.axis)
 
 
 def as_blocks(
-    target: Target | Blocks | Chunks,
+    target: Target | Stream | Blocks | Chunks,
     num_components: int,
     blocking: Blocking = AUTOMATIC,
     axis: str | None = None,
@@ -132,16 +137,28 @@ def as_blocks(
     With `axis`, the target is one device's share of the points, under `shard_map`, and the weights
     of all shares together sum to one.
     """
-    if not isinstance(target, Target):
+    if isinstance(target, Blocks | Chunks):
         return target
-    N, d = target.points.shape
     cut = _resolve(blocking, num_components)
+    if isinstance(target, Stream):
+        size = min(target.shape[0], _chunk_size(cut, target.shape[1], target.dtype))
+        return Chunks(target, target.centre, target.radius, cut, size, axis)
+    N, d = target.points.shape
     centre, radius = _extent(target, axis)
-    row = (d + 3) * target.points.dtype.itemsize
-    if N * row <= cut.copied_bytes:
+    if N * _row_bytes(d, target.points.dtype) <= cut.copied_bytes:
         return _lay_out(target.points, target.weights, centre, radius, cut, axis)
-    size = cut.block_size * max(1, cut.copied_bytes // (row * cut.block_size))
-    return Chunks(target, centre, radius, cut, min(N, size), axis)
+    size = min(N, _chunk_size(cut, d, target.points.dtype))
+    return Chunks(target, centre, radius, cut, size, axis)
+
+
+def _row_bytes(d: int, dtype: Any) -> int:
+    """Of a point laid out: coordinates, a one, weight and half square."""
+    return (d + 3) * jnp.dtype(dtype).itemsize
+
+
+def _chunk_size(cut: Any, d: int, dtype: Any) -> int:
+    blocks = cut.copied_bytes // (_row_bytes(d, dtype) * cut.block_size)
+    return cut.block_size * max(1, blocks)
 
 
 def _resolve(blocking: Blocking, num_components: int) -> Any:

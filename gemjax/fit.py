@@ -11,12 +11,13 @@ import jax.numpy as jnp
 from gemjax import _checks
 from gemjax.numerics import vary_alike
 from gemjax.solver import Solver
+from gemjax.stream import Stream
 from gemjax.types import Fit, Info, Mixture, State, Status, Target
 
 
 def fit(
     solver: Solver,
-    target: Target,
+    target: Target | Stream,
     mixture: Mixture,
     *,
     num_iterations: int,
@@ -31,7 +32,7 @@ def fit(
 
     Args:
       solver: `GradientEM`, `classical_em()`, or a pytree with the same two methods.
-      target: what is fitted, N points in d dimensions.
+      target: what is fitted, N points in d dimensions, a `Target` or a `Stream`.
       mixture: where to start, n components in d dimensions, same dtype.
       num_iterations: T, static, at least 1.
       record_every: static; history keeps every such iteration.
@@ -57,7 +58,7 @@ def fit(
     num_iterations = _checks.count("num_iterations", num_iterations)
     record_every = _checks.count("record_every", record_every)
     mixture = _checks.mixture("mixture", mixture)
-    target = _checks.target("target", target)
+    target = _checks.data("target", target)
     _checks.same_space("mixture", mixture.means.shape[1], mixture.means.dtype, "target", target)
     if hasattr(solver, "prepare"):
         solver, target = solver.prepare(target, mixture)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from gemjax import _checks
 from gemjax.mixture import sample
 from gemjax.numerics import safe_log
+from gemjax.stream import Stream
 from gemjax.types import Mixture, Target
 
 
@@ -31,7 +32,7 @@ def from_mixture(key: jax.Array, truth: Mixture, n: int) -> Mixture:
     return _equal(sample(key, truth, n))
 
 
-def from_target(key: jax.Array, target: Target, n: int) -> Mixture:
+def from_target(key: jax.Array, target: Target | Stream, n: int) -> Mixture:
     """n of the target's points, drawn by weight.
 
     The points are distinct (weighted sampling without replacement) as long as there are n points
@@ -39,7 +40,7 @@ def from_target(key: jax.Array, target: Target, n: int) -> Mixture:
 
     Args:
       key: a JAX random key.
-      target: the weighted points to draw from.
+      target: the weighted points to draw from, a `Target` or a `Stream`.
       n: static, number of components, at least 1.
 
     >>> import gemjax as gj
@@ -47,7 +48,11 @@ def from_target(key: jax.Array, target: Target, n: int) -> Mixture:
     >>> sorted(gj.initialize.from_target(jax.random.key(0), target, 3).means[:, 0].tolist())
     [0.0, 1.0, 2.0]
     """
-    target, n = _checks.target("target", target), _checks.count("n", n)
+    target, n = _checks.data("target", target), _checks.count("n", n)
+    if isinstance(target, Stream):
+        if n > target.shape[0]:
+            raise ValueError(f"n must be at most the {target.shape[0]} points of a Stream, got {n}")
+        return _equal(target.draw(key, n))
     return _equal(target.points[_draw(key, target.weights, n)])
 
 

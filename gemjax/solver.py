@@ -15,11 +15,12 @@ from gemjax.blocks import AUTOMATIC, Blocking, Blocks, Chunks, as_blocks
 from gemjax.expectation import Statistics, densities, expect, statistics
 from gemjax.means import MeanRule
 from gemjax.numerics import safe_divide, safe_exp, safe_log, safe_norm
+from gemjax.stream import Stream
 from gemjax.types import Info, Mixture, State, Target
 
 _STATIC = {"static": True}
 
-Data: TypeAlias = Target | Blocks | Chunks
+Data: TypeAlias = Target | Stream | Blocks | Chunks
 
 
 class Solver(Protocol):
@@ -193,12 +194,12 @@ def classical_em(*, active_weight: ArrayLike = 1e-3, blocking: Blocking = AUTOMA
     return ClassicalEM(active_weight, blocking=blocking)
 
 
-def loss(mixture: Mixture, target: Target) -> jax.Array:
+def loss(mixture: Mixture, target: Target | Stream) -> jax.Array:
     """−E[log p(x)] of a mixture under a target: the negative log-likelihood per point.
 
     Args:
       mixture: a `Mixture` with n components in d dimensions.
-      target: a `Target` in the same space, same dtype.
+      target: a `Target` or `Stream` in the same space, same dtype.
 
     Returns:
       () nats per point. Differentiable in the mixture, the points and the weights.
@@ -219,7 +220,7 @@ def _prepare(
 ) -> Blocks | Chunks:
     if isinstance(target, Blocks | Chunks):
         return target
-    target = _checks.target("target", target)
+    target = _checks.data("target", target)
     n, d = mixture.means.shape
     _checks.same_space("mixture", d, mixture.means.dtype, "target", target)
     return as_blocks(target, n, _checks.blocking("blocking", blocking), axis)

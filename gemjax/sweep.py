@@ -14,9 +14,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from gemjax import _checks, initialize
 from gemjax.fit import _fit
 from gemjax.solver import Solver
+from gemjax.stream import Stream
 from gemjax.types import Fit, Mixture, Target
 
-Init = Callable[[jax.Array, Target, int], Mixture]
+Init = Callable[[jax.Array, Any, int], Mixture]
 
 # Densities of all seeds side by side on an accelerator, N·n·batch: 4 GiB of float32.
 _BATCH_ENTRIES = 2**30
@@ -36,7 +37,7 @@ def default_batch_size(num_seeds: int, num_points: int, num_components: int) -> 
 def sweep(
     key: jax.Array,
     solver: Solver,
-    target: Target,
+    target: Target | Stream,
     *,
     num_seeds: int,
     num_components: int,
@@ -56,7 +57,7 @@ def sweep(
       key: a JAX random key.
       solver: as for `fit`; its settings are shared by all seeds (`jax.vmap` this function over
         the solver to sweep those).
-      target: what is fitted, N points in d dimensions.
+      target: what is fitted, N points in d dimensions, a `Target` or a `Stream`.
       num_seeds: S, static, at least 1.
       num_components: n, static, at least 1.
       num_iterations: T, static, at least 1.
@@ -90,9 +91,10 @@ def sweep(
     num_components = _checks.count("num_components", num_components)
     num_iterations = _checks.count("num_iterations", num_iterations)
     record_every = _checks.count("record_every", record_every)
-    target = _checks.target("target", target)
+    target = _checks.data("target", target)
     if batch_size is None:
-        batch_size = default_batch_size(num_seeds, target.points.shape[0], num_components)
+        N = (target if isinstance(target, Stream) else target.points).shape[0]
+        batch_size = default_batch_size(num_seeds, N, num_components)
     batch_size = min(_checks.count("batch_size", batch_size), num_seeds)
     shape = _abstract_start(init, key, target, num_components)
     _checks.same_space("init", shape.means.shape[1], shape.means.dtype, "target", target)
@@ -105,7 +107,9 @@ def sweep(
     return _spread(solver, target, starts, counts, mesh)
 
 
-def _abstract_start(init: Init, key: jax.Array, target: Target, num_components: int) -> Mixture:
+def _abstract_start(
+    init: Init, key: jax.Array, target: Target | Stream, num_components: int
+) -> Mixture:
     """Shapes and dtypes of `init`'s result, checked, without running it."""
     start = jax.eval_shape(lambda key, target: init(key, target, num_components), key, target)
     if not isinstance(start, Mixture) or start.log_weights.shape != (num_components,):
@@ -115,14 +119,14 @@ def _abstract_start(init: Init, key: jax.Array, target: Target, num_components: 
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
 def _starts(
-    key: jax.Array, seeds: jax.Array, target: Target, init: Init, num_components: int
+    key: jax.Array, seeds: jax.Array, target: Target | Stream, init: Init, num_components: int
 ) -> Mixture:
     """Starting points with a leading axis of seeds; seed s depends on (key, s) alone."""
     return jax.lax.map(lambda s: init(jax.random.fold_in(key, s), target, num_components), seeds)
 
 
 def _prepared(
-    solver: Solver, target: Target, starts: Mixture, axis: str | None = None
+    solver: Solver, target: Target | Stream, starts: Mixture, axis: str | None = None
 ) -> tuple[Solver, Any]:
     """The solver with checked settings, and the target as it likes it."""
     if not hasattr(solver, "prepare"):
@@ -142,7 +146,11 @@ def _run(solver: Solver, data: Any, starts: Mixture, counts: tuple[int, int, int
 
 
 def _spread(
-    solver: Solver, target: Target, starts: Mixture, counts: tuple[int, int, int], mesh: Mesh
+    solver: Solver,
+    target: Target | Stream,
+    starts: Mixture,
+    counts: tuple[int, int, int],
+    mesh: Mesh,
 ) -> Fit:
     """The same over the devices of a mesh."""
     if "seed" not in mesh.axis_names or set(mesh.axis_names) - {"seed", "data"}:
@@ -157,6 +165,8 @@ def _spread(
     else:
         if not hasattr(solver, "prepare"):
             raise TypeError(f'a mesh with an axis "data" needs a solver with prepare, got {solver}')
+        if isinstance(target, Stream):
+            raise TypeError('a Stream cannot be spread over the axis "data"; leave it out of mesh')
         # Settings are checked here, where they have values; each device lays out its own points.
         one = Target(target.points[:1], jnp.ones_like(target.weights[:1]))
         solver, _ = _prepared(solver, one, starts)

@@ -1,0 +1,131 @@
+"""Points that stay in a file: exact statistics, draws, and errors that name the row."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+
+import gemjax as gj
+
+RNG = np.random.default_rng(0)
+POINTS = RNG.normal(size=(301, 3)) * 2
+WEIGHTS = RNG.uniform(size=301)
+CUT = gj.Blocking(block_size=16, copied_bytes=5000)  # chunks of 96 points
+
+
+@pytest.fixture
+def files(tmp_path):
+    np.save(tmp_path / "points.npy", POINTS)
+    np.save(tmp_path / "weights.npy", WEIGHTS)
+    return tmp_path / "points.npy", tmp_path / "weights.npy"
+
+
+@pytest.mark.parametrize("solver", [gj.GradientEM(blocking=CUT), gj.classical_em(blocking=CUT)])
+def test_a_fit_is_that_of_the_points_in_memory(files, solver):
+    offset, scale = [1.0, 2.0, 3.0], 0.5
+    stream = gj.stream(*files, offset=offset, scale=scale, dtype="float64")
+    target = gj.empirical((POINTS - offset) / scale, WEIGHTS)
+    start = gj.initialize.from_target(jax.random.key(0), target, 4)
+    a = gj.fit(solver, stream, start, num_iterations=4)
+    b = gj.fit(type(solver)(), target, start, num_iterations=4)
+    np.testing.assert_allclose(a.mixture.means, b.mixture.means, rtol=1e-11)
+    np.testing.assert_allclose(a.history.loss, b.history.loss, rtol=1e-13)
+    expected = float(gj.loss(a.mixture, target))
+    assert gj.loss(a.mixture, stream) == pytest.approx(expected, rel=1e-13)
+    assert stream.radius >= np.linalg.norm(target.points - stream.centre[None], axis=1).max()
+
+
+def test_other_number_types_and_one_dimension(tmp_path):
+    for dtype in (np.float32, np.int16):
+        np.save(tmp_path / "x.npy", (POINTS[:, 0] * 10).astype(dtype))
+        stream = gj.stream(tmp_path / "x.npy", dtype="float64")
+        target = gj.empirical((POINTS[:, 0] * 10).astype(dtype).astype(float))
+        start = gj.make_mixture([-5.0, 5.0])
+        assert gj.loss(start, stream) == pytest.approx(float(gj.loss(start, target)), rel=1e-12)
+
+
+def test_draws_are_distinct_points_by_weight(files):
+    stream = gj.stream(files[0], dtype="float64")
+    start = gj.initialize.from_target(jax.random.key(1), stream, 301)
+    np.testing.assert_allclose(np.sort(start.means, axis=0), np.sort(POINTS, axis=0))
+    again = gj.initialize.from_target(jax.random.key(1), stream, 301)
+    np.testing.assert_array_equal(start.means, again.means)
+    with pytest.raises(ValueError, match="n must be at most the 301 points of a Stream, got 302"):
+        gj.initialize.from_target(jax.random.key(1), stream, 302)
+
+
+def test_draws_follow_the_weights(tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(4.0))
+    np.save(tmp_path / "w.npy", np.array([0.0, 1.0, 2.0, 7.0]))
+    stream = gj.stream(tmp_path / "x.npy", tmp_path / "w.npy", dtype="float64")
+    keys = jax.random.split(jax.random.key(0), 2000)
+    draw = jax.jit(lambda key: gj.initialize.from_target(key, stream, 1).means[0, 0])
+    drawn = np.asarray(jax.lax.map(draw, keys)).astype(int)
+    shares = np.bincount(drawn, minlength=4) / 2000
+    assert shares[0] == 0
+    np.testing.assert_allclose(shares[1:], [0.1, 0.2, 0.7], atol=0.04)
+
+
+def test_sweep_over_seeds_and_devices(files):
+    stream = gj.stream(files[0], dtype="float64")
+    settings = {"num_seeds": 3, "num_components": 4, "num_iterations": 3}
+    solver = gj.GradientEM(blocking=CUT)
+    alone = gj.sweep(jax.random.key(0), solver, stream, **settings)
+    assert len({float(v) for v in alone.history.loss[:, 0]}) == 3
+    devices = np.array(jax.devices()[:2])
+    spread = gj.sweep(jax.random.key(0), solver, stream, mesh=Mesh(devices, ("seed",)), **settings)
+    np.testing.assert_allclose(alone.mixture.means, spread.mixture.means, rtol=1e-12)
+    mesh = Mesh(devices.reshape(1, 2), ("seed", "data"))
+    with pytest.raises(TypeError, match='cannot be spread over the axis "data"'):
+        gj.sweep(jax.random.key(0), solver, stream, mesh=mesh, **settings)
+
+
+def test_settings_are_differentiable(files):
+    stream = gj.stream(files[0], dtype="float64")
+    target, start = gj.empirical(POINTS), gj.make_mixture(POINTS[:3])
+
+    def final(step, data):
+        solver = gj.GradientEM(step, weight_step_size=0.05, blocking=CUT)
+        return gj.fit(solver, data, start, num_iterations=3).history.loss[-1]
+
+    expected = float(jax.grad(final)(0.5, target))
+    assert jax.grad(final)(0.5, stream) == pytest.approx(expected, rel=1e-10)
+
+
+def test_bad_files(tmp_path, files):
+    def bad(match, array, weights=None, error=ValueError, **settings):
+        np.save(tmp_path / "bad.npy", array)
+        if weights is not None:
+            np.save(tmp_path / "heft.npy", weights)
+            weights = tmp_path / "heft.npy"
+        with pytest.raises(error, match=match):
+            gj.stream(tmp_path / "bad.npy", weights, **settings)
+
+    hole = POINTS.copy()
+    hole[200, 1] = np.nan
+    bad("bad.npy: must be finite, got nan at row 200; drop", hole)
+    bad(r"must hold shape \(N, d\) or \(N,\), got \(2, 2, 2\)", np.zeros((2, 2, 2)))
+    bad("must hold shape", np.zeros((0, 2)))
+    bad("must be a .npy file of real numbers, holds <U1", np.array(["a", "b"]))
+    bad(r"heft.npy: must hold shape \(301,\), got \(3,\)", POINTS, np.ones(3))
+    bad("must be finite and non-negative, got -1.0 at row 1", np.ones(3), np.array([1.0, -1, 2]))
+    bad("must not all be zero", np.ones(3), np.zeros(3))
+    bad("scale must be positive and finite, got 0.0", POINTS, scale=0.0)
+    bad(r"offset must be \(3,\) finite numbers", POINTS, offset=[1.0])
+    bad("dtype must be float32 or float64", POINTS, error=TypeError, dtype="int32")
+    (tmp_path / "text.npy").write_text("1,2\n")
+    with pytest.raises(ValueError, match=r"text.npy: not a .npy file of numbers"):
+        gj.stream(tmp_path / "text.npy")
+    with pytest.raises(FileNotFoundError):
+        gj.stream(tmp_path / "nothing.npy")
+
+
+def test_a_far_off_sample_keeps_its_digits_in_float32(tmp_path):
+    points = 1e6 + RNG.normal(size=(500, 1))
+    np.save(tmp_path / "far.npy", points)
+    stream = gj.stream(tmp_path / "far.npy", offset=[1e6])
+    centred = gj.empirical(points - 1e6)
+    start = gj.make_mixture(jnp.float32([0.5]))
+    expected = float(gj.loss(gj.make_mixture([0.5]), centred))
+    assert gj.loss(start, stream) == pytest.approx(expected, rel=1e-6)
