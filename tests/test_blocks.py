@@ -57,7 +57,7 @@ def test_gradients_do_not_depend_on_the_cut(cut):
 def test_joined_densities_are_those_of_the_blocks():
     log_weights = START.log_weights
     joined, apart = (
-        densities(START.means, log_weights, as_blocks(TARGET, 5, gj.Blocking(block_size=C)))
+        densities(START.means, log_weights, as_blocks(TARGET, 5, gj.Blocking(C, num_parallel=1)))
         for C in (16, 4096)
     )
     assert joined.scaled.shape == (1, 5, 304)  # blocks of 16 points, three of them padding

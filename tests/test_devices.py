@@ -13,6 +13,8 @@ from jax.sharding import Mesh
 
 import gemjax as gj
 
+pytestmark = pytest.mark.skipif(len(jax.devices()) < 2, reason="one device, not a CPU's two")
+
 ROOT = Path(__file__).resolve().parents[1]
 KEY = jax.random.key(7)
 TRUTH = gj.truth.ring(3, 2, separation=5.0)
