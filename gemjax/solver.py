@@ -26,10 +26,11 @@ Data: TypeAlias = Target | Stream | Blocks | Chunks
 class Solver(Protocol):
     """What `fit` needs: a pytree with `init` and `step`.
 
-    If it also has `prepare(target, mixture, axis=None)`, `fit` calls that once, before it traces
-    anything, to check settings and to put the target in the form that `step` likes best. With an
-    `axis`, the target is one device's share of the points under `jax.shard_map`, and expectations
-    are sums over that mesh axis.
+    If it also has `prepare(target, mixture)`, `fit` calls that once, before it traces anything, to
+    check settings and to put the target in the form that `step` likes best; of the mixture it may
+    use shapes and dtypes only. To spread points over devices, `sweep` calls it under
+    `jax.shard_map` as `prepare(target, mixture, axis)`: the target is then one device's share, and
+    expectations are sums over that mesh axis.
 
     >>> import gemjax as gj
     >>> solver: gj.Solver = gj.classical_em()

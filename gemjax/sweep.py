@@ -100,11 +100,11 @@ def sweep(
     _checks.same_space("init", shape.means.shape[1], shape.means.dtype, "target", target)
     counts = (num_iterations, record_every, batch_size)
     seeds = jnp.asarray(first_seed, jnp.int32) + jnp.arange(num_seeds, dtype=jnp.int32)
-    starts = _starts(key, seeds, target, init, num_components)
+    draw = functools.partial(_starts, key, seeds, target, init, num_components)
     if mesh is None:
-        solver, data = _prepared(solver, target, starts)
-        return _run(solver, data, starts, counts)
-    return _spread(solver, target, starts, counts, mesh)
+        solver, data = _prepared(solver, target, shape)
+        return _run(solver, data, draw(), counts)
+    return _spread(solver, target, shape, draw, counts, mesh)
 
 
 def _abstract_start(
@@ -126,12 +126,12 @@ def _starts(
 
 
 def _prepared(
-    solver: Solver, target: Target | Stream, starts: Mixture, axis: str | None = None
+    solver: Solver, target: Target | Stream, start: Mixture, axis: str | None = None
 ) -> tuple[Solver, Any]:
-    """The solver with checked settings, and the target as it likes it."""
+    """The solver with checked settings, and the target as it likes it; only shapes of `start`."""
     if not hasattr(solver, "prepare"):
         return solver, target
-    return solver.prepare(target, jax.tree.map(lambda x: x[0], starts), axis=axis)
+    return solver.prepare(target, start, *([] if axis is None else [axis]))
 
 
 @functools.partial(jax.jit, static_argnums=3)
@@ -148,7 +148,8 @@ def _run(solver: Solver, data: Any, starts: Mixture, counts: tuple[int, int, int
 def _spread(
     solver: Solver,
     target: Target | Stream,
-    starts: Mixture,
+    shape: Mixture,
+    draw: Callable[[], Mixture],
     counts: tuple[int, int, int],
     mesh: Mesh,
 ) -> Fit:
@@ -158,10 +159,10 @@ def _spread(
             'mesh must have an axis "seed", and may have an axis "data", '
             f"got axes {mesh.axis_names}"
         )
-    num_seeds = starts.log_weights.shape[0]
     axis = "data" if mesh.shape.get("data", 1) > 1 else None
+    data: Any
     if axis is None:
-        solver, data = _prepared(solver, target, starts)
+        solver, data = _prepared(solver, target, shape)
     else:
         if not hasattr(solver, "prepare"):
             raise TypeError(f'a mesh with an axis "data" needs a solver with prepare, got {solver}')
@@ -169,8 +170,10 @@ def _spread(
             raise TypeError('a Stream cannot be spread over the axis "data"; leave it out of mesh')
         # Settings are checked here, where they have values; each device lays out its own points.
         one = Target(target.points[:1], jnp.ones_like(target.weights[:1]))
-        solver, _ = _prepared(solver, one, starts)
+        solver, _ = _prepared(solver, one, shape)
         data = _padded(Target(target.points, target.weights), mesh.shape["data"], 0)
+    starts = draw()
+    num_seeds = starts.log_weights.shape[0]
     starts = _padded(starts, mesh.shape["seed"], None)
     arguments: tuple[Any, ...] = (solver, data, starts)
     if mesh.is_multi_process:
@@ -193,7 +196,8 @@ def _run_spread(
 ) -> Fit:
     def run(solver: Any, data: Any, starts: Mixture) -> Fit:
         if axis is not None:
-            solver, data = _prepared(solver, data, starts, axis)
+            start = jax.tree.map(lambda x: x[0], starts)
+            solver, data = _prepared(solver, data, start, axis)
         return _run(solver, data, starts, counts)
 
     out = PartitionSpec("seed")
