@@ -81,7 +81,10 @@ def run(
 
 def _data_digest(config: Config) -> str | None:
     target = config.points[0].target
-    return None if target.path is None else digest(config.source.parent / target.path)
+    if target.kind != "file":
+        return None
+    assert target.path is not None  # checked with the config
+    return digest(config.source.parent / target.path)
 
 
 def _is_complete(out: Path, draw: Draw | None) -> bool:
