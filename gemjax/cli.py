@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,14 +13,6 @@ try:
     import tomli_w  # noqa: F401  needed by `gemjax run`
     import typer
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
     from rich.table import Table
 except ImportError as error:
     sys.exit(
@@ -28,14 +20,13 @@ except ImportError as error:
         "pip install 'gemjax[cli,plot]'"
     )
 
-import jax
-
 from gemjax import __version__, config, fitting, report
 from gemjax import run as running
 from gemjax.files import InputError
+from gemjax.interrupt import STOPPED, Ended, one_line, sigterm
+from gemjax.progress import Display, note
 from gemjax.solver import GradientEM
-
-_STOPPED = 130  # after Ctrl-C, as shells have it; typer returns the same
+from gemjax.tally import Progress
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -67,6 +58,10 @@ def run_command(
     force: Annotated[
         bool, typer.Option("--force", help="Replace an earlier run of gemjax in that folder.")
     ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with the run in that folder, or start it if none."),
+    ] = False,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one key; repeatable."),
@@ -81,14 +76,26 @@ def run_command(
 
     Writes config.toml, results.csv (a row per seed), history.npz, summary.json and figures/.
 
+    A run may be stopped at any moment; the same command with --resume goes on to the same results.
+    Exit codes: 0 done, 1 failed (disk, device, memory), 2 bad input, 75 SIGTERM, 130 Ctrl-C.
+
     Example: gemjax run configs/exact_vs_over.toml --set sweep.num_seeds=8 --out runs/quick
     """
     loaded = config.load(path, tuple(overrides or ()))
     out = out or Path("runs") / path.stem
     draw = None if no_figures else _figures("draw_run")
     points = len(loaded.points)
-    with _Progress("pieces of the run") as on_piece:
-        summary = running.run(loaded, out, force=force, draw=draw, on_piece=on_piece)
+    advice = f"what is finished is kept in {out}: go on with --resume"
+    with one_line(advice), sigterm(advice) as end_if_terminated, Display("seeds") as display:
+
+        def on_piece(progress: Progress) -> None:
+            display.show(progress.seeds, progress.total_seeds, note(progress))
+            end_if_terminated()
+
+        summary = running.run(
+            loaded, out, force=force, resume=resume, draw=draw, on_piece=on_piece,
+            tell=display.tell,
+        )  # fmt: skip
     header, rows = report.table(summary["points"])
     _print_table(f"{path.name}: {points} grid point{'s' * (points > 1)}", header, rows)
     print(f"{summary['wall_seconds']:.0f} s on {summary['device']}; results in {out}")
@@ -191,8 +198,8 @@ def fit_command(
         force=force,
     )
     draw = None if no_figures else _figures("draw_fit")
-    with _Progress("iterations") as on_progress:
-        result = fitting.run(options, draw=draw, on_progress=on_progress)
+    with one_line("there is no result"), Display("iterations") as display:
+        result = fitting.run(options, draw=draw, on_progress=display.show)
     summary = result.summary
     header = [*result.columns, "weight"]
     rows = [
@@ -219,26 +226,6 @@ def _figures(name: str) -> Callable[..., None]:
     return getattr(figures, name)
 
 
-class _Progress(ExitStack):
-    """A progress bar on a terminal, nothing elsewhere; gives a function (done, total)."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__()
-        self._what = what
-
-    def __enter__(self) -> Callable[[int, int], None]:  # type: ignore[override]
-        console = Console(stderr=True)
-        bar = self.enter_context(
-            Progress(
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                TimeElapsedColumn(), TimeRemainingColumn(),
-                console=console, transient=True, disable=not console.is_terminal,
-            )
-        )  # fmt: skip
-        task = bar.add_task(self._what, total=None)
-        return lambda done, total: bar.update(task, completed=done, total=total)
-
-
 def _print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
     console = Console()
     if not console.is_terminal:
@@ -252,24 +239,34 @@ def _print_table(title: str, header: list[str], rows: list[list[str]]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit code: 0, 2 for bad input, 130 after Ctrl-C."""
+    """Runs the command line; returns the exit code, which `gemjax run --help` explains."""
     try:
         outcome: Any = app(arguments, standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        outcome = _STOPPED
+        outcome = STOPPED
     except typer.exceptions.TyperException as error:
         print(f"gemjax: {getattr(error, 'format_message', error.__str__)()}", file=sys.stderr)
         return 2
     except InputError as error:
         print(f"gemjax: {error}", file=sys.stderr)
         return 2
-    except jax.errors.JaxRuntimeError as error:
-        print(f"gemjax: the device failed: {str(error).splitlines()[0]}", file=sys.stderr)
-        return 1
-    if outcome == _STOPPED:
-        print("gemjax: stopped; what is finished is kept, there is no result", file=sys.stderr)
+    except Ended as error:
+        print(f"gemjax: {error}", file=sys.stderr)
+        return error.code
+    if outcome == STOPPED:
+        print("gemjax: stopped; there is no result", file=sys.stderr)
     return outcome if isinstance(outcome, int) else 0
 
 
+def process() -> None:
+    """The program `gemjax`: `main`, and the end of the process."""
+    code = main()
+    if code:
+        # An orderly exit would wait for whatever JAX is still computing.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    process()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from gemjax.config import Point, TruthTable
 from gemjax.files import InputError, check_points, read_points
 from gemjax.fit import fit
 from gemjax.mixture import make_mixture, sample
-from gemjax.recovery import recovery
+from gemjax.recovery import Recovery, recovery
 from gemjax.solver import ClassicalEM, GradientEM, classical_em, loss
-from gemjax.sweep import Init, sweep
+from gemjax.sweep import _ACCELERATOR_BATCH, _BATCH, Init, sweep
 from gemjax.target import empirical, population
-from gemjax.types import Mixture, Target
+from gemjax.types import Fit, Mixture, Target
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,8 +118,40 @@ def _solver(point: Point) -> GradientEM | ClassicalEM:
     )
 
 
+def chosen_batch(point: Point, num_seeds: int) -> int:
+    """Seeds to fit side by side, of `num_seeds`: as the config says, or else as `sweep` would."""
+    chosen = point.sweep.batch_size or _BATCH.get(jax.default_backend(), _ACCELERATOR_BATCH)
+    return min(chosen, num_seeds)
+
+
+def seed_size(problem: Problem, point: Point) -> tuple[int, ...]:
+    """The counts that a seed's memory grows with: N, d, n and what is recorded."""
+    solver = point.solver
+    records = solver.num_iterations // solver.record_every
+    return (*problem.target.points.shape, point.model.num_components, records)
+
+
+_FITTED = (
+    "status",
+    "loss",
+    "weight_gap",
+    "means",
+    "weights",
+    "history_loss",
+    "history_weight_gap",
+    "history_gradient_norm",
+    "history_num_active",
+)
+
+
+def array_names(point: Point) -> tuple[str, ...]:
+    """Of the arrays that `run_block` returns."""
+    found = () if point.truth is None else tuple(f.name for f in dataclasses.fields(Recovery))
+    return _FITTED + found
+
+
 def run_block(
-    problem: Problem, point: Point, first_seed: int, num_seeds: int
+    problem: Problem, point: Point, first_seed: int, num_seeds: int, batch_size: int
 ) -> dict[str, np.ndarray]:
     """Fits a block of seeds; arrays with a leading axis of seeds, by name."""
     fits = sweep(
@@ -130,24 +163,32 @@ def run_block(
         num_iterations=point.solver.num_iterations,
         record_every=point.solver.record_every,
         init=problem.init,
-        batch_size=point.sweep.batch_size,
+        batch_size=batch_size,
         first_seed=first_seed,
     )
-    out = {
-        "status": fits.status,
-        "loss": _losses(fits.mixture, problem.target),
-        "weight_gap": fits.history.weight_gap[:, -1],
-        "means": fits.mixture.means,
-        "weights": fits.mixture.weights,
-        "history_loss": fits.history.loss,
-        "history_weight_gap": fits.history.weight_gap,
-        "history_gradient_norm": fits.history.gradient_norm,
-        "history_num_active": fits.history.num_active,
-    }
+    _wait(fits)
+    arrays = (
+        fits.status,
+        _losses(fits.mixture, problem.target),
+        fits.history.weight_gap[:, -1],
+        fits.mixture.means,
+        fits.mixture.weights,
+        fits.history.loss,
+        fits.history.weight_gap,
+        fits.history.gradient_norm,
+        fits.history.num_active,
+    )
+    out = dict(zip(_FITTED, arrays, strict=True))
     if problem.truth is not None:
         found = jax.vmap(recovery, in_axes=(0, None))(fits.mixture, problem.truth)
         out |= {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
     return {name: np.asarray(array) for name, array in out.items()}
+
+
+def _wait(fits: Fit) -> None:
+    """Until the device is done. Python hears Ctrl-C between these naps, but not inside JAX."""
+    while not all(leaf.is_ready() for leaf in jax.tree.leaves(fits)):
+        time.sleep(0.002)
 
 
 @jax.jit

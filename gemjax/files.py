@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -41,6 +42,17 @@ def read_points(path: Path, columns: Sequence[str] | None = None) -> tuple[np.nd
     if points.shape[0] == 0 or points.shape[1] == 0:
         raise InputError(f"{path}: the file holds no data")
     return points, [names[i] for i in chosen]
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
 
 
 def check_points(path: Path, points: np.ndarray, names: Sequence[str]) -> None:
@@ -175,17 +187,21 @@ def _choose(path: Path, names: list[str], columns: Sequence[str] | None) -> list
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; moved to it, on disk, once the block ends without error."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
     try:
-        yield temporary
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        # A failed write names no file, or the temporary one.
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
@@ -76,7 +77,8 @@ def run(
 ) -> Result:
     """Fits and writes the folder `options.out`; summary.json comes last."""
     start = time.perf_counter()
-    folder.check(options.out, force=options.force)
+    manifest = {"command": "fit"}
+    folder.check(options.out, manifest, force=options.force)
     if options.precision == "float64":
         jax.config.update("jax_enable_x64", True)
     points, point_weights, columns = _read(options)
@@ -113,10 +115,10 @@ def run(
         "status": Status(status).name,
     }
     result = Result(points, point_weights, columns, means, weights, history, summary)
-    folder.prepare(options.out, {"command": "fit"}, force=options.force)
-    _write(options, result, mixture, target, draw)
-    summary |= report.provenance(time.perf_counter() - start)
-    write_json(options.out / "summary.json", summary)
+    with folder.claim(options.out, manifest, force=options.force):
+        _write(options, result, mixture, target, draw)
+        summary |= report.provenance() | {"wall_seconds": round(time.perf_counter() - start, 3)}
+        write_json(options.out / "summary.json", summary)
     return result
 
 
@@ -214,17 +216,18 @@ def _write_assignments(options: Options, mixture: Mixture, target: Target) -> No
     N, n = target.points.shape[0], options.components
     labels = np.empty(N, np.int64)
     posterior = jax.jit(responsibilities)
-    with replacing(options.out / "responsibilities.npy") as temporary:
-        table = np.lib.format.open_memmap(
-            temporary, mode="w+", dtype=options.precision, shape=(N, n)
-        )
+    with contextlib.ExitStack() as files:
+        table = None
+        if options.responsibilities:
+            # Written in turn, not through a memory map: on a full disk that kills the process.
+            temporary = files.enter_context(replacing(options.out / "responsibilities.npy"))
+            table = files.enter_context(open(temporary, "wb"))
+            header = {"descr": np.dtype(options.precision).str, "fortran_order": False}
+            np.lib.format.write_array_header_1_0(table, {**header, "shape": (N, n)})
         for first in range(0, N, _ROWS):
             block = np.asarray(posterior(mixture, target.points[first : first + _ROWS]))
             labels[first : first + _ROWS] = block.argmax(axis=1)
-            if options.responsibilities:
-                table[first : first + _ROWS] = block
-        table.flush()
-    if not options.responsibilities:
-        (options.out / "responsibilities.npy").unlink()
+            if table is not None:
+                table.write(block.tobytes())
     if options.labels:
         write_csv(options.out / "labels.csv", ["label"], [[label] for label in labels.tolist()])

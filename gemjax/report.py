@@ -58,7 +58,7 @@ def _cell(value: Any) -> Any:
         return int(value)
     if isinstance(value, np.integer | int | str):
         return value
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return " ".join(str(_cell(v)) for v in value)
     return f"{float(value):.9g}"
 
@@ -102,8 +102,8 @@ def _median(values: np.ndarray) -> float | None:
     return jsonable(np.median(values)) if len(values) else None
 
 
-def provenance(wall_s: float) -> dict[str, Any]:
-    """Where and with what a result was computed."""
+def provenance() -> dict[str, Any]:
+    """Where and with what a result is computed."""
     device = jax.devices()[0]
     return {
         "gemjax": gemjax.__version__,
@@ -112,7 +112,6 @@ def provenance(wall_s: float) -> dict[str, Any]:
         "python": platform.python_version(),
         "device": f"{device.platform}: {device.device_kind}",
         "num_devices": jax.device_count(),
-        "wall_seconds": round(wall_s, 3),
     }
 
 

@@ -1,0 +1,55 @@
+"""When the device's memory does not hold a batch of seeds: half as many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+
+_T = TypeVar("_T")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Of the device, which JAX reports among its other runtime errors, or of the host."""
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        return "RESOURCE_EXHAUSTED" in str(error)
+    return isinstance(error, MemoryError)
+
+
+class Batches:
+    """Batch sizes that fitted where a larger one did not; they hold for what is as large or larger.
+
+    A size is a tuple of counts that all add to the memory of a seed: points, components, ...
+    """
+
+    def __init__(self) -> None:
+        self._found: list[tuple[tuple[int, ...], int]] = []
+
+    def remember(self, size: tuple[int, ...], batch: int) -> None:
+        self._found.append((size, batch))
+
+    def limit(self, size: tuple[int, ...], batch: int) -> int:
+        """`batch`, or what is known to fit in its place."""
+        fits = [b for known, b in self._found if all(map(int.__le__, known, size))]
+        return min([batch, *fits])
+
+    def run(
+        self,
+        size: tuple[int, ...],
+        batch: int,
+        compute: Callable[[int], _T],
+        tell: Callable[[str], None],
+    ) -> tuple[_T, int]:
+        """compute(batch), the batch halved until it fits; and the batch that did."""
+        batch = self.limit(size, batch)
+        while True:
+            try:
+                return compute(batch), batch
+            except (jax.errors.JaxRuntimeError, MemoryError) as error:
+                if batch == 1 or not is_out_of_memory(error):
+                    raise
+            # Outside the except, where the error would keep the arrays of the failed try alive.
+            tell(f"out of memory with {batch} seeds at a time; going on with {batch // 2}")
+            batch //= 2
+            self.remember(size, batch)
