@@ -114,8 +114,7 @@ class Chunks:
 
     @property
     def num_chunks(self) -> int:
-        N = (self.target if isinstance(self.target, Stream) else self.target.points).shape[0]
-        return -(-N // self.size)
+        return -(-self.target.shape[0] // self.size)
 
     def chunk(self, index: jax.Array) -> Blocks:
         """The chunk of a number, laid out."""
@@ -143,7 +142,7 @@ def as_blocks(
     if isinstance(target, Stream):
         size = min(target.shape[0], _chunk_size(cut, target.shape[1], target.dtype))
         return Chunks(target, target.centre, target.radius, cut, size, axis)
-    N, d = target.points.shape
+    N, d = target.shape
     centre, radius = _extent(target, axis)
     if N * _row_bytes(d, target.points.dtype) <= cut.copied_bytes:
         return _lay_out(target.points, target.weights, centre, radius, cut, axis)

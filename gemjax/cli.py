@@ -20,7 +20,7 @@ except ImportError as error:
         "pip install 'gemjax[cli,plot]'"
     )
 
-from gemjax import __version__, config, fitting, report
+from gemjax import __version__, config, devices, fitting, report
 from gemjax import run as running
 from gemjax.files import InputError
 from gemjax.interrupt import STOPPED, Ended, one_line, sigterm
@@ -66,6 +66,18 @@ def run_command(
         list[str] | None,
         typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one key; repeatable."),
     ] = None,
+    device_request: Annotated[
+        str | None,
+        typer.Option(
+            "--devices",
+            metavar="COUNT|PLATFORM[:COUNT]",
+            help="2, gpu, cpu:4, ...; all there are by default, on a CPU one per core.",
+        ),
+    ] = None,
+    distributed: Annotated[
+        bool,
+        typer.Option("--distributed", help="One of several processes, as srun or mpirun starts."),
+    ] = False,
     no_figures: Annotated[bool, typer.Option("--no-figures", help="Draw nothing.")] = False,
 ) -> None:
     """Run a study: every combination of the lists in a config, each from many random starts.
@@ -82,6 +94,9 @@ def run_command(
     Example: gemjax run configs/exact_vs_over.toml --set sweep.num_seeds=8 --out runs/quick
     """
     loaded = config.load(path, tuple(overrides or ()))
+    if distributed:
+        devices.join()
+    chosen = devices.choose(device_request)
     out = out or Path("runs") / path.stem
     draw = None if no_figures else _figures("draw_run")
     points = len(loaded.points)
@@ -93,9 +108,11 @@ def run_command(
             end_if_terminated()
 
         summary = running.run(
-            loaded, out, force=force, resume=resume, draw=draw, on_piece=on_piece,
+            loaded, out, force=force, resume=resume, chosen=chosen, draw=draw, on_piece=on_piece,
             tell=display.tell,
         )  # fmt: skip
+    if summary is None:  # another process of this run has the results
+        return
     header, rows = report.table(summary["points"])
     _print_table(f"{path.name}: {points} grid point{'s' * (points > 1)}", header, rows)
     print(f"{summary['wall_seconds']:.0f} s on {summary['device']}; results in {out}")
@@ -125,6 +142,10 @@ def fit_command(
     weights: Annotated[
         str | None, typer.Option(help="Column that holds sample weights (name or number).")
     ] = None,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Read DATA (.npy) while fitting: it need not fit in memory."),
+    ] = False,
     iterations: Annotated[int, typer.Option(help="T.")] = 100,
     init: Annotated[
         Literal["from_target", "plus_plus", "spectral"],
@@ -173,6 +194,8 @@ def fit_command(
     for option, number in (("scale", scale), ("step-size", step_size)):
         if not 0 < number < float("inf"):
             raise InputError(f"--{option} must be positive and finite, got {number}")
+    if stream and (columns is not None or weights is not None or init != "from_target"):
+        raise InputError("--stream goes with neither --columns, --weights nor another --init")
     if init == "spectral" and rank is None:
         raise InputError("--init spectral needs --rank")
     # x.csv.gz and x.csv both go to runs/x.
@@ -184,6 +207,7 @@ def fit_command(
         scale=scale,
         columns=None if columns is None else tuple(c.strip() for c in columns.split(",")),
         weights=weights,
+        stream=stream,
         init=init,
         rank=rank,
         seed=seed,

@@ -11,15 +11,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from gemjax import initialize, truth
 from gemjax.config import Point, TruthTable
-from gemjax.files import InputError, check_points, read_points
+from gemjax.files import InputError, check_points, open_stream, read_points
 from gemjax.fit import fit
 from gemjax.mixture import make_mixture, sample
 from gemjax.recovery import Recovery, recovery
 from gemjax.solver import ClassicalEM, GradientEM, classical_em, loss
-from gemjax.sweep import _ACCELERATOR_BATCH, _BATCH, Init, sweep
+from gemjax.stream import Stream
+from gemjax.sweep import Init, default_batch_size, sweep
 from gemjax.target import empirical, population
 from gemjax.types import Fit, Mixture, Target
 
@@ -29,7 +31,7 @@ class Problem:
     """What all seeds of a grid point share. `offset` and `scale` lead back to the file's units."""
 
     truth: Mixture | None
-    target: Target
+    target: Target | Stream
     truth_loss: float | None
     columns: list[str]
     offset: np.ndarray
@@ -43,10 +45,10 @@ def build(point: Point, folder: Path) -> Problem:
     dtype = jnp.dtype(point.target.dtype)
     true = None if point.truth is None else _truth(point.truth, dtype)
     target, columns, offset = _target(point, true, folder)
-    if true is not None and true.means.shape[1] != target.points.shape[1]:
+    if true is not None and true.means.shape[1] != target.shape[1]:
         raise InputError(
             f"truth has dimension {true.means.shape[1]}, the data of {point.target.path} "
-            f"{target.points.shape[1]}; they must agree"
+            f"{target.shape[1]}; they must agree"
         )
     return Problem(
         truth=true,
@@ -74,11 +76,14 @@ def _truth(table: TruthTable, dtype: Any) -> Mixture:
 
 def _target(
     point: Point, true: Mixture | None, folder: Path
-) -> tuple[Target, list[str], np.ndarray]:
+) -> tuple[Target | Stream, list[str], np.ndarray]:
     table = point.target
     if table.kind == "file":
         assert table.path is not None  # checked with the config
         path = folder / table.path
+        if table.stream:
+            found, columns = open_stream(path, table.scale, table.dtype, centred=true is None)
+            return found, columns, np.array(found.offset)
         points, columns = read_points(path, table.columns)
         check_points(path, points, columns)
         # With a truth the data are in its coordinates; without one they are centred.
@@ -118,17 +123,17 @@ def _solver(point: Point) -> GradientEM | ClassicalEM:
     )
 
 
-def chosen_batch(point: Point, num_seeds: int) -> int:
-    """Seeds to fit side by side, of `num_seeds`: as the config says, or else as `sweep` would."""
-    chosen = point.sweep.batch_size or _BATCH.get(jax.default_backend(), _ACCELERATOR_BATCH)
-    return min(chosen, num_seeds)
+def chosen_batch(problem: Problem, point: Point, num_seeds: int) -> int:
+    """Seeds to fit side by side on a device that has `num_seeds`: the config's or `sweep`'s."""
+    default = default_batch_size(num_seeds, problem.target.shape[0], point.model.num_components)
+    return min(point.sweep.batch_size or default, num_seeds)
 
 
 def seed_size(problem: Problem, point: Point) -> tuple[int, ...]:
     """The counts that a seed's memory grows with: N, d, n and what is recorded."""
     solver = point.solver
     records = solver.num_iterations // solver.record_every
-    return (*problem.target.points.shape, point.model.num_components, records)
+    return (*problem.target.shape, point.model.num_components, records)
 
 
 _FITTED = (
@@ -151,7 +156,12 @@ def array_names(point: Point) -> tuple[str, ...]:
 
 
 def run_block(
-    problem: Problem, point: Point, first_seed: int, num_seeds: int, batch_size: int
+    problem: Problem,
+    point: Point,
+    first_seed: int,
+    num_seeds: int,
+    mesh: Mesh | None,
+    batch_size: int,
 ) -> dict[str, np.ndarray]:
     """Fits a block of seeds; arrays with a leading axis of seeds, by name."""
     fits = sweep(
@@ -164,9 +174,12 @@ def run_block(
         record_every=point.solver.record_every,
         init=problem.init,
         batch_size=batch_size,
+        mesh=mesh,
         first_seed=first_seed,
     )
     _wait(fits)
+    # What several processes computed together, each now goes on with by itself.
+    fits = jax.tree.map(np.asarray, fits)
     arrays = (
         fits.status,
         _losses(fits.mixture, problem.target),
@@ -192,7 +205,7 @@ def _wait(fits: Fit) -> None:
 
 
 @jax.jit
-def _losses(mixtures: Mixture, target: Target) -> jax.Array:
+def _losses(mixtures: Mixture, target: Target | Stream) -> jax.Array:
     return jax.lax.map(lambda mixture: loss(mixture, target), mixtures)
 
 

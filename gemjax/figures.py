@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from gemjax.files import replacing
+from gemjax.files import replacing, some_rows
 from gemjax.report import wilson
 
 if TYPE_CHECKING:
@@ -51,13 +51,13 @@ def draw_run(folder: Path, config: Config, results: list[dict], problems: list[A
             assert reach is not None  # there would be no iterations without it
             _save(iterations(varying, results, reach), folder / "iterations.png")
         best, problem = results[-1], problems[-1]
-        if problem.truth is None and problem.target.points.shape[1] <= 2:
+        if problem.truth is None and problem.target.shape[1] <= 2:
             s = int(np.argmin(best["loss"]))
-            points = np.asarray(problem.target.points, np.float64) * problem.scale + problem.offset
+            points, point_weights = some_rows(problem.target, _MOST_DRAWN)
             means = best["means"][s] * problem.scale + problem.offset
             picture = components(
-                points, np.asarray(problem.target.weights), means, best["weights"][s],
-                problem.scale, problem.columns,
+                points * problem.scale + problem.offset, point_weights, means, best["weights"][s],
+                problem.scale, problem.columns, problem.target.shape[0],
             )  # fmt: skip
             _save(picture, folder / "components.png")
 
@@ -69,7 +69,7 @@ def draw_fit(folder: Path, result: Result, scale: float) -> None:
         if result.points.shape[1] <= 2:
             picture = components(
                 result.points, result.point_weights, result.means, result.weights, scale,
-                result.columns,
+                result.columns, result.summary["num_points"],
             )  # fmt: skip
             _save(picture, folder / "components.png")
 
@@ -227,10 +227,17 @@ def components(
     weights: np.ndarray,
     scale: float,
     columns: Sequence[str],
+    num_points: int | None = None,
 ) -> Figure:
-    """Data and fitted components for d <= 2, in the data's units."""
+    """Data and fitted components for d <= 2, in the data's units.
+
+    `num_points` is the number to speak of, where `points` are only some of them.
+    """
+    number = f"{num_points or len(points):,}"
     if points.shape[1] == 1:
-        return _components_1d(points[:, 0], point_weights, means[:, 0], weights, scale, columns[0])
+        return _components_1d(
+            points[:, 0], point_weights, means[:, 0], weights, scale, columns[0], number
+        )
     figure, axes = _axes(7.5, 7)
     shown = points
     if len(points) > _MOST_DRAWN:
@@ -243,7 +250,7 @@ def components(
     axes.set_xlabel(columns[0])
     axes.set_ylabel(columns[1])
     axes.set_aspect("equal", adjustable="datalim")
-    axes.set_title(f"{len(points):,} points and {int(kept.sum())} components (area: weight)")
+    axes.set_title(f"{number} points and {int(kept.sum())} components (area: weight)")
     return figure
 
 
@@ -254,6 +261,7 @@ def _components_1d(
     weights: np.ndarray,
     scale: float,
     column: str,
+    number: str,
 ) -> Figure:
     figure, axes = _axes(7.5, 4.8)
     bins = int(np.clip(np.sqrt(len(x)) * 3, 10, 120))
@@ -278,7 +286,7 @@ def _components_1d(
     axes.set_xlabel(column)
     axes.set_ylabel(f"density (per unit of {column})")
     axes.set_ylim(0, 1.35 * max(top, axes.get_ylim()[1] / 1.35))
-    axes.set_title(f"{len(x):,} points and {int(kept.sum())} components")
+    axes.set_title(f"{number} points and {int(kept.sum())} components")
     axes.legend(loc="upper right")
     return figure
 

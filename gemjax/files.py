@@ -16,6 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from gemjax.stream import Stream, stream
+from gemjax.types import Target
+
 
 class InputError(ValueError):
     """Bad input from a user of the command line; the message is one line that says what to do."""
@@ -42,6 +45,28 @@ def read_points(path: Path, columns: Sequence[str] | None = None) -> tuple[np.nd
     if points.shape[0] == 0 or points.shape[1] == 0:
         raise InputError(f"{path}: the file holds no data")
     return points, [names[i] for i in chosen]
+
+
+def open_stream(path: Path, scale: float, dtype: str, *, centred: bool) -> tuple[Stream, list[str]]:
+    """Points that stay in a .npy file, divided by `scale`, and the names of their columns."""
+    if path.suffix != ".npy":
+        raise InputError(f"{path}: only a .npy file can be streamed")
+    try:
+        found = stream(path, offset="mean" if centred else None, scale=scale, dtype=dtype)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise InputError(str(error)) from None
+    return found, [f"x{i + 1}" for i in range(found.shape[1])]
+
+
+def some_rows(target: Target | Stream, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points and weights, float64: all, or of a stream about `most`, evenly spread."""
+    if isinstance(target, Stream):
+        points, weights = target.read(slice(None, None, -(-target.shape[0] // most)))
+    else:
+        points, weights = np.asarray(target.points), np.asarray(target.weights)
+    return points.astype(np.float64), weights.astype(np.float64)
 
 
 def digest(path: Path) -> str:

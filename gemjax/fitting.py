@@ -19,18 +19,22 @@ from gemjax.files import (
     InputError,
     check_points,
     jsonable,
+    open_stream,
     read_points,
     replacing,
+    some_rows,
     write_csv,
     write_json,
 )
 from gemjax.fit import fit
 from gemjax.mixture import responsibilities
 from gemjax.solver import GradientEM, loss
+from gemjax.stream import Stream
 from gemjax.target import empirical
 from gemjax.types import Mixture, Status, Target
 
 _ACTIVE_WEIGHT = 1e-3  # GradientEM's default
+_DRAWN_OF_STREAM = 20_000
 _ROWS = 16_384  # points per block when labels or responsibilities are written
 
 
@@ -44,6 +48,7 @@ class Options:
     scale: float
     columns: tuple[str, ...] | None
     weights: str | None
+    stream: bool
     init: str
     rank: int | None
     seed: int
@@ -58,7 +63,10 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """A finished fit in the data's own units, heaviest component first."""
+    """A finished fit in the data's own units, heaviest component first.
+
+    Of a stream, `points` are only some.
+    """
 
     points: np.ndarray
     point_weights: np.ndarray
@@ -81,12 +89,7 @@ def run(
     folder.check(options.out, manifest, force=options.force)
     if options.precision == "float64":
         jax.config.update("jax_enable_x64", True)
-    points, point_weights, columns = _read(options)
-    offset = np.average(points, axis=0, weights=point_weights)
-    target = empirical(
-        jnp.asarray((points - offset) / options.scale, options.precision),
-        jnp.asarray(point_weights, options.precision),
-    )
+    target, offset, columns = _target(options)
     mixture, history, status, best_seed, losses = _best(options, target, on_progress)
     if status != Status.OK:
         raise InputError(f"the fit diverged: {Status(status).message}")
@@ -97,11 +100,11 @@ def run(
     weights = np.asarray(mixture.weights, np.float64)
     weights = weights / weights.sum()
     means = np.asarray(mixture.means, np.float64) * options.scale + offset
-    d = points.shape[1]
+    d = target.shape[1]
     final = float(loss(mixture, target))
     summary = {
         "data": str(options.data),
-        "num_points": len(points),
+        "num_points": target.shape[0],
         "dim": d,
         "num_components": options.components,
         "scale": options.scale,
@@ -114,12 +117,25 @@ def run(
         "losses_of_seeds": [jsonable(v + d * np.log(options.scale)) for v in losses],
         "status": Status(status).name,
     }
+    points, point_weights = some_rows(target, _DRAWN_OF_STREAM)
+    points = points * options.scale + offset
     result = Result(points, point_weights, columns, means, weights, history, summary)
     with folder.claim(options.out, manifest, force=options.force):
         _write(options, result, mixture, target, draw)
         summary |= report.provenance() | {"wall_seconds": round(time.perf_counter() - start, 3)}
         write_json(options.out / "summary.json", summary)
     return result
+
+
+def _target(options: Options) -> tuple[Target | Stream, np.ndarray, list[str]]:
+    """The data centred and scaled, the offset that was taken off, and the names of columns."""
+    if options.stream:
+        found, columns = open_stream(options.data, options.scale, options.precision, centred=True)
+        return found, np.array(found.offset), columns
+    points, weights, columns = _read(options)
+    offset = np.average(points, axis=0, weights=weights)
+    scaled = jnp.asarray((points - offset) / options.scale, options.precision)
+    return empirical(scaled, jnp.asarray(weights, options.precision)), offset, columns
 
 
 def _read(options: Options) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -148,7 +164,7 @@ def _read(options: Options) -> tuple[np.ndarray, np.ndarray, list[str]]:
 
 
 def _best(
-    options: Options, target: Target, on_progress: Callable[[int, int], None]
+    options: Options, target: Target | Stream, on_progress: Callable[[int, int], None]
 ) -> tuple[Mixture, dict[str, np.ndarray], int, int, list[float]]:
     """The start with the lowest final loss: mixture, history, status, its number; and all losses.
 
@@ -195,7 +211,7 @@ def _write(
     options: Options,
     result: Result,
     mixture: Mixture,
-    target: Target,
+    target: Target | Stream,
     draw: Callable[[Path, Result, float], None] | None,
 ) -> None:
     out = options.out
@@ -211,9 +227,9 @@ def _write(
         draw(out / "figures", result, options.scale)
 
 
-def _write_assignments(options: Options, mixture: Mixture, target: Target) -> None:
+def _write_assignments(options: Options, mixture: Mixture, target: Target | Stream) -> None:
     """labels.csv: per point the row (from 0) of components.csv; responsibilities.npy: (N, n)."""
-    N, n = target.points.shape[0], options.components
+    N, n = target.shape[0], options.components
     labels = np.empty(N, np.int64)
     posterior = jax.jit(responsibilities)
     with contextlib.ExitStack() as files:
@@ -225,7 +241,9 @@ def _write_assignments(options: Options, mixture: Mixture, target: Target) -> No
             header = {"descr": np.dtype(options.precision).str, "fortran_order": False}
             np.lib.format.write_array_header_1_0(table, {**header, "shape": (N, n)})
         for first in range(0, N, _ROWS):
-            block = np.asarray(posterior(mixture, target.points[first : first + _ROWS]))
+            rows = slice(first, first + _ROWS)
+            points = target.read(rows)[0] if isinstance(target, Stream) else target.points[rows]
+            block = np.asarray(posterior(mixture, points))
             labels[first : first + _ROWS] = block.argmax(axis=1)
             if table is not None:
                 table.write(block.tobytes())

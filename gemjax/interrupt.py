@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 
+from gemjax.devices import in_any
 from gemjax.memory import is_out_of_memory
 
 STOPPED = 130  # after Ctrl-C, as shells have it; typer returns the same
@@ -55,7 +56,8 @@ def sigterm(advice: str) -> Iterator[Callable[[], None]]:
         noted = True
 
     def check() -> None:
-        if noted:
+        # Where several processes share a run, one that is to end ends all.
+        if in_any(noted):
             raise Ended(_TRY_AGAIN, f"terminated; {advice}")
 
     before = signal.signal(signal.SIGTERM, note)

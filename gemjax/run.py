@@ -13,14 +13,16 @@ import jax
 import numpy as np
 import tomli_w
 
-from gemjax import experiment, folder, report
+from gemjax import devices, experiment, folder, report
 from gemjax.config import Config
 from gemjax.files import InputError, digest, write_arrays, write_csv, write_json, write_text
 from gemjax.memory import Batches
 from gemjax.pieces import Piece, pieces, read
 from gemjax.tally import Progress, Tally
 
-_SEEDS_PER_PIECE = 8
+# Per device: a piece is what is lost when a run is stopped, and an accelerator wants many seeds.
+_SEEDS_PER_PIECE = {"cpu": 8}
+_ACCELERATOR_SEEDS_PER_PIECE = 128
 
 Draw = Callable[[Path, Config, list[dict[str, np.ndarray]], list[Any]], None]
 
@@ -31,12 +33,15 @@ def run(
     *,
     force: bool,
     resume: bool,
+    chosen: list[jax.Device],
     draw: Draw | None,
     on_piece: Callable[[Progress], None],
     tell: Callable[[str], None],
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Runs a config into the folder `out` and returns the content of summary.json.
 
+    All processes of a distributed run call this alike; the first one alone reads and writes `out`.
+    The others compute their share, and get None.
     `draw` makes the figures; `on_piece` is called between pieces, and may raise to end the run
     there; `tell` gets lines for the user. summary.json is written last: a folder without it is not
     a finished run.
@@ -50,14 +55,20 @@ def run(
         "command": "run",
         "config": config.resolved,
         "data_sha256": _data_digest(config),
-        "seeds_per_piece": _SEEDS_PER_PIECE,
+        "seeds_per_piece": _seeds_per_piece(chosen),
         "made_by": report.provenance(),
     }
-    earlier = folder.check(out, manifest, force=force, resume=resume)
-    if earlier is not None and _is_complete(out, draw) and (old := folder.summary(out)):
+    first, old = devices.is_first(), None
+    if first and folder.check(out, manifest, force=force, resume=resume) is not None:
+        old = folder.summary(out) if _is_complete(out, draw) else None
+    if devices.from_first(np.array(old is not None)):
         return old
     # The first problem is built before anything is replaced: bad data must cost nothing.
     problem = experiment.build(config.points[0], config.source.parent)
+    if not first:
+        plan = pieces(config, int(devices.from_first(np.array(0))))
+        _compute(config, None, plan, problem, chosen, on_piece, tell)
+        return None
     with folder.claim(out, manifest, force=force, resume=resume) as earlier:
         if earlier is not None:
             (out / "summary.json").unlink(missing_ok=True)
@@ -66,9 +77,10 @@ def run(
             manifest = earlier
         write_text(out / "config.toml", tomli_w.dumps(config.resolved))
         (out / "pieces").mkdir(exist_ok=True)
-        plan = pieces(config, manifest["seeds_per_piece"])
-        problems, read_back = _compute(config, out / "pieces", plan, problem, on_piece, tell)
-        results, batches = _assemble(config, out / "pieces", plan, problems)
+        plan = pieces(config, int(devices.from_first(np.array(manifest["seeds_per_piece"]))))
+        place = out / "pieces"
+        problems, read_back = _compute(config, place, plan, problem, chosen, on_piece, tell)
+        results, batches = _assemble(config, place, plan, problems)
         summary = _write_results(config, out, results, problems, draw)
         for point, batch in zip(summary["points"], batches, strict=True):
             point |= batch
@@ -77,6 +89,11 @@ def run(
         summary["num_seeds_read_back"] = read_back
         write_json(out / "summary.json", summary)
     return summary
+
+
+def _seeds_per_piece(chosen: list[jax.Device]) -> int:
+    each = _SEEDS_PER_PIECE.get(chosen[0].platform, _ACCELERATOR_SEEDS_PER_PIECE)
+    return each * len(chosen)
 
 
 def _data_digest(config: Config) -> str | None:
@@ -94,49 +111,57 @@ def _is_complete(out: Path, draw: Draw | None) -> bool:
 
 def _compute(
     config: Config,
-    place: Path,
+    place: Path | None,
     plan: list[Piece],
     problem: experiment.Problem,
+    chosen: list[jax.Device],
     on_piece: Callable[[Progress], None],
     tell: Callable[[str], None],
 ) -> tuple[list[experiment.Problem], int]:
-    """Computes the pieces that are not in `place` yet; all problems, and the seeds read back."""
+    """Computes the pieces that are not in `place` yet; all problems, and the seeds read back.
+
+    Without a `place` this process only helps: what is there and what is kept, another one knows.
+    """
     tally, batches = Tally(config), Batches()
-    used: dict[Piece, np.ndarray] = {}
-    for piece in plan:
-        path = place / piece.name
-        if path.exists():
+    # Per piece that is there, the batch that was used and the one that was wanted.
+    used = np.zeros((len(plan), 2), np.int32)
+    for number, piece in enumerate(plan):
+        if place is not None and (path := place / piece.name).exists():
             there = read(path, piece, config.points[piece.point])
             if there is None:
                 tell(f"{path}: damaged; it is computed again")
             else:
-                used[piece] = there["batch"]
+                used[number] = there["batch"]
                 tally.add(piece, there)
-    read_back = sum(piece.num_seeds for piece in used)
-    on_piece(tally.progress(next((p.point for p in plan if p not in used), 0)))
+    used = devices.from_first(used)
+    todo = [piece for piece, (batch, _) in zip(plan, used, strict=True) if not batch]
+    read_back = sum(piece.num_seeds for piece in plan) - sum(piece.num_seeds for piece in todo)
+    on_piece(tally.progress(todo[0].point if todo else 0))
 
     problems = [problem]
-    for piece in plan:
+    for piece, (batch, wanted) in zip(plan, used.tolist(), strict=True):
         point = config.points[piece.point]
         if piece.point == len(problems):
             problem = experiment.build(point, config.source.parent)
             problems.append(problem)
         size = experiment.seed_size(problem, point)
-        if piece in used:
-            batch, wanted = used[piece].tolist()
+        if batch:
             if batch < wanted:
                 batches.remember(size, batch)
             continue
         begun = time.perf_counter()
+        mesh = devices.mesh(chosen, min(point.sweep.num_seeds, plan[0].num_seeds))
         block = functools.partial(
-            experiment.run_block, problem, point, piece.first_seed, piece.num_seeds
+            experiment.run_block, problem, point, piece.first_seed, piece.num_seeds, mesh
         )
-        wanted = experiment.chosen_batch(point, piece.num_seeds)
+        seeds_each = -(-piece.num_seeds // mesh.shape["seed"])
+        wanted = experiment.chosen_batch(problem, point, seeds_each)
         arrays, batch = batches.run(size, wanted, block, tell)
         arrays["batch"] = np.array([batch, wanted])
         if point.report.weights and piece.first_seed == 0:
             arrays["followed_weights"] = experiment.follow_weights(problem, point)
-        write_arrays(place / piece.name, arrays)
+        if place is not None:
+            write_arrays(place / piece.name, arrays)
         tally.add(piece, arrays, time.perf_counter() - begun)
         on_piece(tally.progress(piece.point))
     return problems, read_back

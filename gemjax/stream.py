@@ -107,8 +107,9 @@ def stream(
     Args:
       path: `.npy` file of shape (N, d) or (N,), real numbers.
       weights: `.npy` file of shape (N,) of sample weights, non-negative; equal by default.
-      offset: (d,) subtracted from every point, zero by default. Centring data that lie far from the
-        origin keeps their digits in float32.
+      offset: (d,) subtracted from every point, zero by default; "mean" is the weighted mean, and
+        the result's `offset` says what it was. Centring data that lie far from the origin keeps
+        their digits in float32.
       scale: what the points are divided by after that, the known standard deviation of the noise.
       dtype: float32 or float64, of the points as handed out.
 
@@ -130,7 +131,12 @@ def stream(
     N, d = points.shape if points.ndim == 2 else (len(points), 1)
     if not (np.isfinite(scale) and scale > 0):
         raise ValueError(f"scale must be positive and finite, got {scale}")
-    shift = np.zeros(d) if offset is None else np.asarray(offset, np.float64)
+    shift = np.zeros(d)
+    if isinstance(offset, str):
+        if offset != "mean":
+            raise ValueError(f'offset must be numbers or "mean", got {offset!r}')
+    elif offset is not None:
+        shift = np.asarray(offset, np.float64)
     if shift.shape != (d,) or not np.isfinite(shift).all():
         raise ValueError(f"offset must be ({d},) finite numbers, got {offset!r}")
     if jnp.dtype(dtype) not in (jnp.float32, jnp.float64):
@@ -141,6 +147,8 @@ def stream(
     if heft is not None and heft.shape != (N,):
         raise ValueError(f"weights {weights}: must hold shape ({N},), got {heft.shape}")
     total, mean, low, high = _survey(str(path), points, str(weights), heft)
+    if isinstance(offset, str):
+        shift = mean
     centre = (mean - shift) / scale
     box = np.maximum(high - shift, 0) / scale - centre, centre - (low - shift) / scale
     return Stream(

@@ -93,8 +93,7 @@ def sweep(
     record_every = _checks.count("record_every", record_every)
     target = _checks.data("target", target)
     if batch_size is None:
-        N = (target if isinstance(target, Stream) else target.points).shape[0]
-        batch_size = default_batch_size(num_seeds, N, num_components)
+        batch_size = default_batch_size(num_seeds, target.shape[0], num_components)
     batch_size = min(_checks.count("batch_size", batch_size), num_seeds)
     shape = _abstract_start(init, key, target, num_components)
     _checks.same_space("init", shape.means.shape[1], shape.means.dtype, "target", target)

@@ -67,6 +67,11 @@ class Target:
     weights: jax.Array
     quadrature_error: jax.Array | None = None
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, d)."""
+        return self.points.shape
+
 
 @_record
 @dataclasses.dataclass(frozen=True, eq=False)
