@@ -1,5 +1,8 @@
 """Points that stay in a file: exact statistics, draws, and errors that name the row."""
 
+import csv
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 from jax.sharding import Mesh
 
 import gemjax as gj
+from gemjax import cli
 
 RNG = np.random.default_rng(0)
 POINTS = RNG.normal(size=(301, 3)) * 2
@@ -129,3 +133,80 @@ def test_a_far_off_sample_keeps_its_digits_in_float32(tmp_path):
     start = gj.make_mixture(jnp.float32([0.5]))
     expected = float(gj.loss(gj.make_mixture([0.5]), centred))
     assert gj.loss(start, stream) == pytest.approx(expected, rel=1e-6)
+
+
+def rows(path):
+    return np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+
+
+def test_gemjax_fit_streams_a_file(tmp_path):
+    points = 1e4 + 30 * np.repeat([[0.0, 0.0], [10.0, 0.0]], 200, axis=0)
+    points = points + 3 * RNG.normal(size=points.shape)
+    np.save(tmp_path / "data.npy", points)
+    command = ["fit", str(tmp_path / "data.npy"), "--components", "4", "--scale", "3", "--labels"]
+    more = ["--responsibilities", "--iterations", "30", "--seed", "3"]
+    out = tmp_path / "out"
+    assert cli.main([*command, *more, "--stream", "--out", str(out)]) == 0
+    table = rows(out / "components.csv")
+    left = table[:, 0] < 10150
+    for side, centre in ((left, points[:200].mean(axis=0)), (~left, points[200:].mean(axis=0))):
+        mass = table[side, 2].sum()
+        assert mass == pytest.approx(0.5, abs=1e-3)
+        np.testing.assert_allclose(table[side, 2] @ table[side, :2] / mass, centre, atol=0.05)
+    labels = rows(out / "labels.csv")[:, 0].astype(int)
+    assert left[labels[:200]].all()
+    assert not left[labels[200:]].any()
+    assert np.load(out / "responsibilities.npy").shape == (400, 4)
+    summary = json.loads((out / "summary.json").read_text())
+    z = (points[:, None] - table[None, :, :2]) / 3
+    density = np.exp(-0.5 * (z**2).sum(axis=2)) @ table[:, 2] / (2 * np.pi * 9)
+    assert summary["loss_nats_per_point"] == pytest.approx(-np.log(density).mean(), abs=1e-4)
+    assert summary["num_points"] == 400
+    assert (out / "figures" / "components.png").exists()
+
+
+def test_a_streamed_target_in_a_config(tmp_path):
+    np.save(tmp_path / "data.npy", POINTS)
+    found = {}
+    for mode in ("true", "false"):
+        path, out = tmp_path / f"{mode}.toml", tmp_path / mode
+        path.write_text(
+            f'[target]\nkind="file"\npath="data.npy"\nscale=2.0\ndtype="float64"\nstream={mode}\n'
+            f'[model]\nnum_components=1\n[solver]\nmean_rule="em"\nstep_size=1.0\n'
+            "num_iterations=3\n[sweep]\nnum_seeds=2\n"
+        )
+        assert cli.main(["run", str(path), "--out", str(out), "--no-figures"]) == 0
+        found[mode] = rows_of(out / "results.csv", "loss")
+    # One component forgets where it started.
+    np.testing.assert_allclose(found["true"], found["false"], rtol=1e-9)
+
+
+def rows_of(path, column):
+    with open(path, newline="") as file:
+        return [float(row[column]) for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--columns", "1"], "--stream goes with neither --columns"),
+        (["--init", "plus_plus"], "--stream goes with neither"),
+    ],
+)
+def test_what_cannot_be_streamed(more, message, files, capsys):
+    command = ["fit", str(files[0]), "--components", "2", "--stream", *more]
+    assert cli.main(command) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_only_npy_files_are_streamed(tmp_path, capsys):
+    (tmp_path / "data.csv").write_text("1\n2\n")
+    command = ["fit", str(tmp_path / "data.csv"), "--components", "2", "--stream"]
+    assert cli.main([*command, "--out", str(tmp_path / "out")]) == 2
+    assert "data.csv: only a .npy file can be streamed" in capsys.readouterr().err
+    hole = POINTS.copy()
+    hole[7, 0] = np.inf
+    np.save(tmp_path / "hole.npy", hole)
+    command[1] = str(tmp_path / "hole.npy")
+    assert cli.main([*command, "--out", str(tmp_path / "out")]) == 2
+    assert "must be finite, got inf at row 7" in capsys.readouterr().err
