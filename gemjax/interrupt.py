@@ -37,8 +37,8 @@ def one_line(advice: str) -> Iterator[None]:
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             message = (
-                "out of memory with one seed at a time; take fewer components or points, float32 "
-                "instead of float64, or a device with more memory"
+                "out of memory; take fewer components or points, float32 instead of float64, a "
+                "device with more memory, or, in several processes, a smaller sweep.batch_size"
             )
         else:
             reason, *_ = str(error).split("\n")

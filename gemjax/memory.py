@@ -47,7 +47,8 @@ class Batches:
             try:
                 return compute(batch), batch
             except (jax.errors.JaxRuntimeError, MemoryError) as error:
-                if batch == 1 or not is_out_of_memory(error):
+                # Several processes would halve alone, and wait for each other for ever.
+                if batch == 1 or jax.process_count() > 1 or not is_out_of_memory(error):
                     raise
             # Outside the except, where the error would keep the arrays of the failed try alive.
             tell(f"out of memory with {batch} seeds at a time; going on with {batch // 2}")
