@@ -102,6 +102,7 @@ def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, str]:
 def _earlier(
     out: Path, manifest: dict[str, Any], *, force: bool, resume: bool
 ) -> dict[str, Any] | None:
+    """As `check`, whoever holds the lock."""
     earlier = _read(out)
     if earlier is None or force:
         return None

@@ -179,8 +179,12 @@ def _assemble(
                 with np.load(place / piece.name) as file:
                     loaded.append({name: file[name] for name in file.files})
         used, wanted = np.stack([arrays.pop("batch") for arrays in loaded]).T
+        halved = used[used < wanted]
         batches.append(
-            {"batch_size": int(used.min()), "num_pieces_halved": int((used < wanted).sum())}
+            {
+                "batch_size": int(used.max()),
+                "halved_batch_size": int(halved.min()) if len(halved) else None,
+            }
         )
         followed = loaded[0].pop("followed_weights", None)
         joined = {name: np.concatenate([p[name] for p in loaded]) for name in loaded[0]}

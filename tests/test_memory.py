@@ -57,7 +57,9 @@ def test_out_of_memory_halves_the_batch(study, tmp_path, capsys, monkeypatch):
     ]
     assert tried == [8, 4, 2, 1, 2, 1]  # held from then on; the second piece has one seed
     points = json.loads((out / "summary.json").read_text())["points"]
-    assert [(p["batch_size"], p["num_pieces_halved"]) for p in points] == [(1, 1), (1, 1)]
+    assert [(p["batch_size"], p["halved_batch_size"]) for p in points] == [(2, 2), (2, 2)]
+    points = json.loads((whole / "summary.json").read_text())["points"]
+    assert [(p["batch_size"], p["halved_batch_size"]) for p in points] == [(8, None), (8, None)]
     losses = []
     for folder in (out, whole):
         with open(folder / "results.csv", newline="") as file:

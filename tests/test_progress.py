@@ -17,12 +17,12 @@ ROOT = Path(__file__).resolve().parents[1]
 STUDY = """
 [truth]
 kind = "ring"
-separation = [4.0, 6.0]
+separation = [6.0, 9.0]
 [target]
 kind = "population"
 num_nodes = 16
 [model]
-num_components = 4
+num_components = 3
 init = "from_mixture"
 [solver]
 num_iterations = 60
