@@ -22,7 +22,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +47,12 @@ def main() -> None:
     for suite in arguments.suite:
         module = importlib.import_module(f"benchmarks.{suite}")
         print(f"{suite} ...", file=sys.stderr, flush=True)
-        report["suites"][suite] = result = module.run(arguments.quick)
-        text = f"{module.markdown(result)}\n\n{_footnote(report['provenance'])}"
+        before = _clocks()
+        result = module.run(arguments.quick)
+        wall, busy = (b - a for a, b in zip(before, _clocks(), strict=True))
+        # Well below the cores in use: something else was running, or children waited.
+        report["suites"][suite] = {**result, "wall_seconds": wall, "busy_cores": busy / wall}
+        text = f"{module.markdown(result)}\n\n{_footnote(report['provenance'], busy / wall)}"
         print(f"## {module.TITLE}\n\n{text}\n", flush=True)
         document = _replace(document, suite, text) if arguments.write else ""
         # After every suite, so that a later one that stops takes nothing with it.
@@ -86,14 +92,19 @@ def _replace(document: str, suite: str, text: str) -> str:
     return f"{before}{opening}\n{text}\n{closing}{rest.partition(closing)[2]}"
 
 
-def _footnote(provenance: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in provenance["versions"].items())
-    load = provenance["load_average"]
+def _clocks() -> tuple[float, float]:
+    """Wall time, and CPU time of this process and its children that ended."""
+    times = os.times()
+    return time.perf_counter(), sum(times[:4])
+
+
+def _footnote(provenance: dict[str, Any], busy: float) -> str:
+    used = ("gemjax", "jax", "jaxlib", "numpy")
+    versions = ", ".join(f"{name} {provenance['versions'].get(name)}" for name in used)
     return (
         f"*{provenance['date'][:10]}, commit {provenance['commit']}, {versions}; "
-        f"{provenance['cpu']}, {provenance['cores']} core(s), {provenance['device']}"
-        + (f", load average {load[0]:.2f}" if load else "")
-        + ".*"
+        f"{provenance['cpu']}, {provenance['cores']} core(s), of which {busy:.2f} were busy with "
+        f"this; {provenance['device']}.*"
     )
 
 

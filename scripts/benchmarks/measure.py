@@ -35,14 +35,14 @@ Seconds = dict[str, list[float]]
 def interleave(
     contenders: Mapping[str, Callable[[], Any]], rounds: int, least: float = 0.05
 ) -> Seconds:
-    """Seconds per call of each contender in each round, after two calls to warm up.
+    """Seconds per call of each contender in each round, after a warm-up.
 
     Calls shorter than `least` seconds are repeated within a round until they fill it.
     """
     numbers = {}
     for name, function in contenders.items():
         jax.block_until_ready(function())
-        numbers[name] = max(1, math.ceil(least / _seconds(function, 1)))
+        numbers[name] = math.ceil(least / _seconds(function, 1)) if least else 1
     seconds: Seconds = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, function in contenders.items():

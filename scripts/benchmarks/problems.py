@@ -9,7 +9,7 @@ import gemjax as gj
 
 # (N, d, n): small, wide in components, and large.
 SHAPES = ((20_000, 10, 20), (100_000, 2, 100), (200_000, 16, 64))
-QUICK_SHAPES = ((600, 3, 5), (1000, 2, 40))
+QUICK_SHAPES = ((1000, 2, 40),)
 
 
 def sample(N: int, d: int, separation: float = 6.0) -> gj.Target:
