@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "performance.md"
 
 def run(*arguments):
     """A plain process: the suite's strict settings are not the script's."""
-    path = os.pathsep.join([str(SCRIPTS), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(SCRIPTS), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu"},

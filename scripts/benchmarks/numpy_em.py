@@ -6,9 +6,9 @@ kept for the weight steps of an iteration, each of which is two matrix-vector pr
 
 Tried on one core at N = 20,000, d = 10, n = 20, and left out: whole arrays (OpenBLAS's product for
 small matrices is two to three times as fast, and stops at about 10^6 multiplications: that sets the
-size of a block), shorter blocks (Python's overhead shows below 2,000 points), [N, n] layouts (the
-maximum and the sum over components do not vectorise), `matmul` instead of `dot` in the weight
-steps, moments as [n, C] by [C, d] products with a transposed copy of the points.
+size of a block); shorter blocks (Python's overhead shows below 2,000 points); [N, n] layouts (the
+maximum over components takes longer than all the rest of a fill); several seeds in one product (no
+gain); `matmul` instead of `dot` in the weight steps; moments from a transposed copy of the points.
 """
 
 from __future__ import annotations
