@@ -50,7 +50,7 @@ def main() -> None:
         before = _clocks()
         result = module.run(arguments.quick)
         wall, busy = (b - a for a, b in zip(before, _clocks(), strict=True))
-        # Well below the cores in use: something else was running, or children waited.
+        # Well below the cores in use: something else was running.
         report["suites"][suite] = {**result, "wall_seconds": wall, "busy_cores": busy / wall}
         text = f"{module.markdown(result)}\n\n{_footnote(report['provenance'], busy / wall)}"
         print(f"## {module.TITLE}\n\n{text}\n", flush=True)
