@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import jax
@@ -40,13 +41,12 @@ def choose(request: str | None) -> list[jax.Device]:
       InputError: a platform that JAX does not have here, or fewer devices than asked for.
     """
     platform, count = _parse(request)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    try:
+    already = jax.config.jax_num_cpu_devices  # set by the user or a program around this one
+    with contextlib.suppress(RuntimeError):  # JAX has started: what it has is what there is
         if platform == "cpu":
             jax.config.update("jax_platforms", "cpu")
-        jax.config.update("jax_num_cpu_devices", count or cores)
-    except RuntimeError:
-        pass  # JAX has started: what it has is what there is
+        if already < (count or (_cores() if already < 1 else 0)):
+            jax.config.update("jax_num_cpu_devices", count or _cores())
     try:
         devices = jax.devices(platform)
     except RuntimeError:
@@ -66,6 +66,13 @@ def choose(request: str | None) -> list[jax.Device]:
     return chosen
 
 
+def _cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _parse(request: str | None) -> tuple[str | None, int | None]:
     if request is None:
         return None, None
@@ -81,9 +88,14 @@ def _parse(request: str | None) -> tuple[str | None, int | None]:
     return platform or None, int(count) if count else None
 
 
-def mesh(devices: list[jax.Device], num_seeds: int) -> Mesh:
-    """Seeds first: the points are spread only where there are fewer seeds than devices."""
+def mesh(devices: list[jax.Device], num_seeds: int) -> Mesh | None:
+    """Seeds first: the points are spread only where there are fewer seeds than devices.
+
+    None stands for one device.
+    """
     D = len(devices)
+    if D == 1:
+        return None
     along_seeds = max(s for s in range(1, D + 1) if D % s == 0 and s <= num_seeds)
     shape = (along_seeds, D // along_seeds)
     return Mesh(np.array(devices).reshape(shape), ("seed", "data"), axis_types=(AxisType.Auto,) * 2)

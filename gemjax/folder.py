@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator
@@ -15,6 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from gemjax.files import InputError, write_json
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 _MANIFEST = "manifest.json"
 _LOCK = "gemjax.lock"
@@ -163,6 +167,9 @@ def _lock(out: Path) -> Iterator[None]:
             raise
         raise InputError(f"--out {out}: cannot be written: {error.strerror}") from None
     with file:
+        if fcntl is None:
+            yield
+            return
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -154,7 +154,7 @@ def _compute(
         block = functools.partial(
             experiment.run_block, problem, point, piece.first_seed, piece.num_seeds, mesh
         )
-        seeds_each = -(-piece.num_seeds // mesh.shape["seed"])
+        seeds_each = piece.num_seeds if mesh is None else -(-piece.num_seeds // mesh.shape["seed"])
         wanted = experiment.chosen_batch(problem, point, seeds_each)
         arrays, batch = batches.run(size, wanted, block, tell)
         arrays["batch"] = np.array([batch, wanted])

@@ -75,5 +75,5 @@ def test_out_of_memory_halves_the_batch(study, tmp_path, capsys, monkeypatch):
 
 def test_out_of_memory_with_one_seed(study, tmp_path, capsys, monkeypatch):
     limited(monkeypatch, 0)
-    words = ("one seed at a time", "fewer components or points", "float32")
+    words = ("out of memory", "fewer components or points", "float32")
     fails(capsys, 1, command(study, tmp_path / "out"), *words)

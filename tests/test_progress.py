@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from gemjax import config, progress
@@ -42,8 +43,8 @@ def study(tmp_path):
 def run(path, out, *, resume=False, on_piece):
     told = []
     summary = running.run(
-        config.load(path), out, force=False, resume=resume, draw=None, on_piece=on_piece,
-        tell=told.append,
+        config.load(path), out, force=False, resume=resume, chosen=jax.devices()[:1], draw=None,
+        on_piece=on_piece, tell=told.append,
     )  # fmt: skip
     assert told == []
     return summary
