@@ -41,7 +41,8 @@ def choose(request: str | None) -> list[jax.Device]:
       InputError: a platform that JAX does not have here, or fewer devices than asked for.
     """
     platform, count = _parse(request)
-    already = jax.config.jax_num_cpu_devices  # set by the user or a program around this one
+    # Set by the user, or by a program around this one.
+    already = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
     with contextlib.suppress(RuntimeError):  # JAX has started: what it has is what there is
         if platform == "cpu":
             jax.config.update("jax_platforms", "cpu")

@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from studies import SHORT, command, fails, finished, one_line, same_results
+from studies import ONE, SHORT, command, fails, finished, one_line, same_results
 
 from gemjax import cli, experiment, files
 
@@ -54,7 +54,7 @@ def start(folder, out, *more, **options):
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
     command = [sys.executable, "-m", "gemjax.cli", "run", folder / "study.toml"]
-    command += ["--out", folder / out, "--no-figures", *more]
+    command += ["--out", folder / out, "--no-figures", *ONE, *more]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
         text=True, **options,
