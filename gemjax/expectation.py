@@ -142,17 +142,22 @@ def ratios(stored: Densities, log_weights: jax.Array) -> jax.Array:
 def statistics(stored: Densities, log_weights: jax.Array) -> Statistics:
     """Loss, ratios, mass and mean gradient at the given weights, in one pass."""
     weights = safe_exp(log_weights)
+    d = stored.means.shape[1]
+    # r is the moment of the feature that is one. Products are done four columns at a time: where
+    # it would be alone in a fifth, a product with a vector is cheaper.
+    alone = d % 4 == 0
 
-    def block(scaled: jax.Array, shift: jax.Array, x: _Block) -> tuple[jax.Array, jax.Array]:
+    def block(scaled: jax.Array, shift: jax.Array, x: _Block) -> tuple[jax.Array, ...]:
         density = jnp.maximum(_dot(stored, weights, scaled), tiny(scaled.dtype))
         log_density = jnp.log(density) + (shift - x.half_squares)
-        moments = _dot(stored, scaled, ((x.weights / density)[None] * x.points).T)
-        return -_dot(stored, x.weights, log_density), moments
+        per_density = x.weights / density
+        points = x.points[:d] if alone else x.points
+        moments = _dot(stored, scaled, (per_density[None] * points).T)
+        r = _dot(stored, scaled, per_density) if alone else moments[:, d]
+        return -_dot(stored, x.weights, log_density), r, moments[:, :d]
 
-    loss, moments = _expectation(block, stored, weights)
-    d = stored.means.shape[1]
-    r = moments[:, d]
-    gradient = weights[:, None] * (r[:, None] * stored.means - moments[:, :d])
+    loss, r, moments = _expectation(block, stored, weights)
+    gradient = weights[:, None] * (r[:, None] * stored.means - moments)
     return Statistics(loss + 0.5 * d * math.log(2 * math.pi), r, weights * r, gradient)
 
 

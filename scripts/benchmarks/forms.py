@@ -5,7 +5,9 @@ An E-step here returns (loss, mass (n,), ∂L/∂μ (n, d)) for points of equal 
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,6 +17,7 @@ import gemjax as gj
 from gemjax import expectation
 
 HIGHEST = jax.lax.Precision.HIGHEST
+LOOPS = 4
 
 
 def blocks_of(target: gj.Target, n: int) -> Any:
@@ -22,11 +25,30 @@ def blocks_of(target: gj.Target, n: int) -> Any:
     return expectation.as_blocks(target, n)
 
 
-@jax.jit
 def gemjax_e_step(mixture: gj.Mixture, blocks: Any) -> tuple[jax.Array, ...]:
     """The library's E-step on the library's blocks."""
     found = expectation.expect(mixture, blocks)
     return found.loss, found.mass, found.gradient
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def looped(function: Callable[..., Any], mixture: gj.Mixture, *arguments: Any) -> Any:
+    """`function(mixture, *arguments)`, `LOOPS` times within one computation, as in a fit.
+
+    Each evaluation waits for the one before: its means are moved by less than their last digit.
+    """
+
+    def again(mixture: gj.Mixture, _: None) -> tuple[gj.Mixture, Any]:
+        found = function(mixture, *arguments)
+        nudge = sum(jnp.ravel(leaf)[0] for leaf in jax.tree.leaves(found))
+        return gj.Mixture(mixture.means + 1e-30 * nudge, mixture.log_weights), found
+
+    return jax.tree.map(lambda x: x[-1], jax.lax.scan(again, mixture, length=LOOPS)[1])
+
+
+def gemjax_iteration(mixture: gj.Mixture, solver: gj.GradientEM, blocks: Any) -> gj.Mixture:
+    """One whole iteration, all of its weight steps included."""
+    return solver.step(solver.init(mixture), blocks)[0].mixture
 
 
 def floor_blocks(target: gj.Target, n: int) -> jax.Array:
@@ -38,32 +60,60 @@ def floor_blocks(target: gj.Target, n: int) -> jax.Array:
     return points.reshape(B, C, d).transpose(0, 2, 1)
 
 
-@jax.jit
-def floor(means: jax.Array, points: jax.Array) -> jax.Array:
+def floor(mixture: gj.Mixture, points: jax.Array) -> jax.Array:
     """Two matrix products and one exponential per block, which no E-step can do without."""
-
-    def add(total: jax.Array, x: jax.Array) -> tuple[jax.Array, None]:
-        return total + _dot(jnp.exp(_dot(means, x)), x.T), None
-
-    return jax.lax.scan(add, jnp.zeros_like(means), points)[0]
+    return _over_blocks(lambda x: _dot(jnp.exp(_dot(mixture.means, x)), x.T), mixture, points)
 
 
-@jax.jit
-def tight_floor(means: jax.Array, points: jax.Array, shift: jax.Array) -> jax.Array:
+def tight_floor(mixture: gj.Mixture, points: jax.Array, shift: jax.Array) -> jax.Array:
     """The same with a constant (B, C) per point in the exponent.
 
     XLA's CPU backend calls a slower exponential where it stands alone than where it is fused with
     an elementwise neighbour, so that doing a little more is faster.
     """
 
-    def add(total: jax.Array, block: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        x, c = block
-        return total + _dot(jnp.exp(_dot(means, x) - c[None]), x.T), None
+    def block(x: jax.Array, c: jax.Array) -> jax.Array:
+        return _dot(jnp.exp(_dot(mixture.means, x) - c[None]), x.T)
 
-    return jax.lax.scan(add, jnp.zeros_like(means), (points, shift))[0]
+    return _over_blocks(block, mixture, points, shift)
 
 
-@jax.jit
+def floor_and_maximum(mixture: gj.Mixture, points: jax.Array) -> jax.Array:
+    """The floor with the largest exponent of each point taken off, so that nothing overflows."""
+
+    def block(x: jax.Array) -> jax.Array:
+        exponent = _dot(mixture.means, x)
+        return _dot(jnp.exp(exponent - jnp.max(exponent, axis=0)[None]), x.T)
+
+    return _over_blocks(block, mixture, points)
+
+
+def floor_maximum_and_density(mixture: gj.Mixture, points: jax.Array) -> jax.Array:
+    """That, and division by the density: responsibilities. What is left is r and the loss."""
+    weights = jnp.exp(mixture.log_weights)
+
+    def block(x: jax.Array) -> jax.Array:
+        exponent = _dot(mixture.means, x)
+        phi = jnp.exp(exponent - jnp.max(exponent, axis=0)[None])
+        return _dot(phi, (x / _dot(weights, phi)[None]).T)
+
+    return _over_blocks(block, mixture, points)
+
+
+def floor_of_weight_steps(mixture: gj.Mixture, kept: jax.Array) -> jax.Array:
+    """Two products of the kept densities (n, N) with vectors, the floor of a weight step."""
+    return _dot(kept, 1 / _dot(jnp.exp(mixture.log_weights + mixture.means[:, 0]), kept))
+
+
+def _over_blocks(
+    block: Callable[..., jax.Array], mixture: gj.Mixture, *arrays: jax.Array
+) -> jax.Array:
+    def add(total: jax.Array, arrays: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+        return total + block(*arrays), None
+
+    return jax.lax.scan(add, jnp.zeros_like(mixture.means), arrays)[0]
+
+
 def textbook_e_step(mixture: gj.Mixture, points: jax.Array) -> tuple[jax.Array, ...]:
     """Responsibilities of all points as one softmax over (N, n)."""
     return _e_step(mixture.means, mixture.log_weights, points)

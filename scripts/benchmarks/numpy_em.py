@@ -135,3 +135,37 @@ class NumpyEM:
         gradient = mass[:, None] * means - moments[:, : self.d]
         constant = 0.5 * self.d * math.log(2 * math.pi) + self.mean_half_square
         return np.float32(loss / self.N + constant), mass, gradient
+
+
+def plain_fit(
+    points: np.ndarray,
+    means: np.ndarray,
+    log_weights: np.ndarray,
+    *,
+    num_iterations: int,
+    step_size: float,
+    weight_steps: int,
+    weight_tolerance: float,
+) -> float:
+    """The same from whole (N, n) float32 arrays, as one writes it down; densities are kept too."""
+    N, d = points.shape
+    half_squares = 0.5 * np.sum(points * points, axis=1, keepdims=True)
+    step_size = np.float32(step_size)
+    loss = np.float32(0)
+    for _ in range(num_iterations):
+        log_phi = points @ means.T - 0.5 * np.sum(means * means, axis=1) - half_squares
+        shift = np.max(log_phi + log_weights, axis=1, keepdims=True)
+        phi = np.exp(log_phi - shift)
+        for _ in range(weight_steps):
+            r = phi.T @ (1 / (phi @ np.exp(log_weights))) / np.float32(N)
+            if r.max() - 1 < weight_tolerance:
+                break
+            log_weights = log_weights + min(np.float32(1), 1 / r.max()) * r
+            log_weights -= np.log(np.exp(log_weights).sum())
+        joint = phi * np.exp(log_weights)
+        density = joint.sum(axis=1, keepdims=True)
+        psi = joint / density
+        loss = 0.5 * d * math.log(2 * math.pi) - np.mean(np.log(density) + shift)
+        gradient = psi.sum(axis=0)[:, None] * means - psi.T @ points
+        means = means - step_size / np.float32(N) * gradient
+    return float(loss)
