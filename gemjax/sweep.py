@@ -170,10 +170,12 @@ def _spread(
         # Settings are checked here, where they have values; each device lays out its own points.
         one = Target(target.points[:1], jnp.ones_like(target.weights[:1]))
         solver, _ = _prepared(solver, one, shape)
-        data = _padded(Target(target.points, target.weights), mesh.shape["data"], 0)
+        parts = mesh.shape["data"]
+        weights = jnp.pad(target.weights, (0, -target.shape[0] % parts))
+        data = Target(_repeat_last(target.points, parts), weights)
     starts = draw()
     num_seeds = starts.log_weights.shape[0]
-    starts = _padded(starts, mesh.shape["seed"], None)
+    starts = jax.tree.map(lambda leaf: _repeat_last(leaf, mesh.shape["seed"]), starts)
     arguments: tuple[Any, ...] = (solver, data, starts)
     if mesh.is_multi_process:
         arguments = tuple(
@@ -215,17 +217,12 @@ def _specs(axis: str | None) -> tuple[PartitionSpec, PartitionSpec, PartitionSpe
     return PartitionSpec(), data, PartitionSpec("seed")
 
 
-def _padded(tree: Any, multiple: int, fill: int | None) -> Any:
-    """Leading axes made a multiple, with zeros or with repetitions of the last entry."""
-
-    def pad(leaf: jax.Array) -> jax.Array:
-        missing = -leaf.shape[0] % multiple
-        if missing == 0:
-            return leaf
-        last = leaf[-1:] if fill is None else jnp.full_like(leaf[:1], fill)
-        return jnp.concatenate([leaf, jnp.repeat(last, missing, axis=0)])
-
-    return jax.tree.map(pad, tree)
+def _repeat_last(array: jax.Array, multiple: int) -> jax.Array:
+    """The leading axis made a multiple."""
+    missing = -array.shape[0] % multiple
+    if missing == 0:
+        return array
+    return jnp.concatenate([array, jnp.repeat(array[-1:], missing, axis=0)])
 
 
 def _global(sharding: NamedSharding, leaf: jax.Array) -> jax.Array:

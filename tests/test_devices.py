@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh
@@ -49,6 +50,14 @@ def test_classical_em_and_weighted_points_over_devices():
     target = gj.empirical(TARGET.points, weights)
     alone = gj.sweep(KEY, gj.classical_em(), target, **SETTINGS)
     assert_same(gj.sweep(KEY, gj.classical_em(), target, mesh=mesh(1, 2), **SETTINGS), alone)
+
+
+def test_points_far_from_the_origin_over_devices():
+    """The shares are made equal with points of weight zero: these must not lie at the origin."""
+    target = gj.empirical(jnp.float32(TARGET.points + 1e4))
+    alone = gj.sweep(KEY, gj.GradientEM(), target, **SETTINGS)
+    spread = gj.sweep(KEY, gj.GradientEM(), target, mesh=mesh(1, 2), **SETTINGS)
+    np.testing.assert_allclose(spread.history.loss, alone.history.loss, rtol=1e-5)
 
 
 def test_settings_are_checked_before_points_are_spread():

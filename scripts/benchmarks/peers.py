@@ -182,14 +182,19 @@ def _one_shape(N: int, d: int, n: int, missing: list[str]) -> dict[str, Any]:
     points = np.array(target.points)
     means = np.array(problems.start(target, n).means)
     present = [c for c in CONTENDERS if c[0] not in missing]
-    names = [f"{package}, {family}" for package, family, _ in present]
-    contenders, differences, references = {}, {}, {}
-    for name, (_, family, fit) in zip(names, present, strict=True):
+    names, contenders, differences, references, failed = [], {}, {}, {}, {}
+    for package, family, fit in present:
+        name = f"{package}, {family}"
+        try:
+            found = np.asarray(fit(points[:CHECKED], means, LONG))
+        except (ValueError, RuntimeError) as error:  # some give up on a cluster without spread
+            failed[name] = str(error).splitlines()[0]
+            continue
+        names.append(name)
         for iterations in (SHORT, LONG):
             contenders[f"{name}: {iterations}"] = lambda fit=fit, T=iterations: fit(
                 points, means, T
             )
-        found = np.asarray(fit(points[:CHECKED], means, LONG))
         references.setdefault(family, found)
         differences[name] = float(np.max(np.abs(found - references[family])))
         measure.require_agreement(name, differences[name], TOLERANCE)
@@ -206,18 +211,26 @@ def _one_shape(N: int, d: int, n: int, missing: list[str]) -> dict[str, Any]:
         },
         "ratios": {name: measure.ratio(iterations, name, names[0]) for name in names},
         "mean_differences": differences,
+        "failed": failed,
     }
 
 
 def markdown(result: dict[str, Any]) -> str:
     rows = []
-    for name in result["rows"][0]["nanoseconds"]:
+    names = dict.fromkeys(
+        n for row in result["rows"] for n in (*row["nanoseconds"], *row["failed"])
+    )
+    for name in names:
         package, _, family = name.partition(", ")
         cells = [f"{package} {result['versions'][package]}", family]
         for row in result["rows"]:
+            if name in row["failed"]:
+                cells.append(f"stopped: {row['failed'][name]}")
+                continue
             times = measure.cell(row["nanoseconds"][name], digits=1)
             cells.append(f"{times}; {row['ratios'][name]['median']:.1f}×")
-        cells.append(f"{max(row['mean_differences'][name] for row in result['rows']):.0e}")
+        seen = [row["mean_differences"].get(name, 0.0) for row in result["rows"]]
+        cells.append(f"{max(seen):.0e}")
         rows.append(cells)
     rows += [[name, "not installed", *[""] * (len(result["rows"]) + 1)]
              for name in result["not_installed"]]  # fmt: skip
