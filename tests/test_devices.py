@@ -1,6 +1,7 @@
 """Several devices, and several processes, give the numbers of one."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -69,6 +70,14 @@ def test_other_axes_are_refused():
     bad = Mesh(np.array(jax.devices()[:2]).reshape(2, 1), ("seed", "model"))
     with pytest.raises(ValueError, match='may have an axis "data", got axes'):
         gj.sweep(KEY, gj.GradientEM(), TARGET, mesh=bad, **SETTINGS)
+
+
+def test_the_example_in_the_documentation_runs():
+    text = (ROOT / "docs" / "devices.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    assert names["fits"].mixture.means.shape == (8, 7, 2)
 
 
 PROCESS = """
