@@ -222,7 +222,7 @@ def fit_command(
         force=force,
     )
     draw = None if no_figures else _figures("draw_fit")
-    with one_line("there is no result"), Display("iterations") as display:
+    with one_line("there is no result"), Display("iterations", remaining=True) as display:
         result = fitting.run(options, draw=draw, on_progress=display.show)
     summary = result.summary
     header = [*result.columns, "weight"]

@@ -5,25 +5,36 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
+from rich.table import Column
 
 from gemjax.tally import Progress
 
 
 class Display(ExitStack):
-    """A bar with a note beside it, and lines above it."""
+    """A bar with a note beside it, and lines above it; `remaining` time where no note says it."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, *, remaining: bool = False) -> None:
         super().__init__()
         console = Console(stderr=True)
+        # In a narrow terminal the note is what is cut short.
+        whole = Column(no_wrap=True, min_width=9)
+        columns: list[ProgressColumn] = [
+            TextColumn("{task.description}"), BarColumn(bar_width=8),
+            MofNCompleteColumn(table_column=whole),
+            TimeRemainingColumn() if remaining
+            else TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
+        ]  # fmt: skip
         self._bar = self.enter_context(
-            Bar(
-                TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(),
-                TimeElapsedColumn(), TextColumn("{task.fields[note]}"),
-                console=console, transient=True, disable=not console.is_terminal,
-            )
-        )  # fmt: skip
+            Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
+        )
         self._task = self._bar.add_task(what, total=None, note="")
 
     def show(self, done: int, total: int, note: str = "") -> None:
