@@ -89,15 +89,18 @@ def _parse(request: str | None) -> tuple[str | None, int | None]:
     return platform or None, int(count) if count else None
 
 
-def mesh(devices: list[jax.Device], num_seeds: int) -> Mesh | None:
+def mesh(devices: list[jax.Device], num_seeds: int, *, spread_points: bool = True) -> Mesh | None:
     """Seeds first: the points are spread only where there are fewer seeds than devices.
 
-    None stands for one device.
+    Where they cannot be spread (a stream), devices without a seed repeat the last one's. None
+    stands for one device.
     """
     D = len(devices)
     if D == 1:
         return None
-    along_seeds = max(s for s in range(1, D + 1) if D % s == 0 and s <= num_seeds)
+    along_seeds = D
+    if spread_points:
+        along_seeds = max(s for s in range(1, D + 1) if D % s == 0 and s <= num_seeds)
     shape = (along_seeds, D // along_seeds)
     return Mesh(np.array(devices).reshape(shape), ("seed", "data"), axis_types=(AxisType.Auto,) * 2)
 

@@ -150,7 +150,8 @@ def _compute(
                 batches.remember(size, batch)
             continue
         begun = time.perf_counter()
-        mesh = devices.mesh(chosen, min(point.sweep.num_seeds, plan[0].num_seeds))
+        seeds = min(point.sweep.num_seeds, plan[0].num_seeds)
+        mesh = devices.mesh(chosen, seeds, spread_points=not point.target.stream)
         block = functools.partial(
             experiment.run_block, problem, point, piece.first_seed, piece.num_seeds, mesh
         )
