@@ -4,6 +4,7 @@ from gemjax import initialize, truth
 from gemjax.blocks import Blocking
 from gemjax.fit import fit
 from gemjax.mixture import log_density, make_mixture, responsibilities, sample
+from gemjax.optimum import solve_weights
 from gemjax.recovery import Recovery, recovery
 from gemjax.solver import ClassicalEM, GradientEM, Solver, classical_em, loss
 from gemjax.stream import Stream, stream
@@ -17,6 +18,7 @@ from gemjax.types import (
     State,
     Status,
     Target,
+    WeightSolution,
     raise_for_status,
 )
 
@@ -36,6 +38,7 @@ __all__ = [
     "Status",
     "Stream",
     "Target",
+    "WeightSolution",
     "classical_em",
     "empirical",
     "fit",
@@ -48,6 +51,7 @@ __all__ = [
     "recovery",
     "responsibilities",
     "sample",
+    "solve_weights",
     "stream",
     "sweep",
     "truth",

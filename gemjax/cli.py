@@ -162,7 +162,7 @@ def fit_command(
     ] = "em",
     step_size: Annotated[float, typer.Option(help="Of the mean step; 1 at most.")] = 1.0,
     weight_rule: Annotated[
-        Literal["mirror", "euclidean", "multiplicative", "fixed"], typer.Option()
+        Literal["mirror", "euclidean", "multiplicative", "newton", "fixed"], typer.Option()
     ] = "mirror",
     weight_steps: Annotated[int, typer.Option(help="Most weight steps per iteration.")] = 2,
     labels: Annotated[

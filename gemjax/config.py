@@ -69,7 +69,7 @@ class SolverTable:
     weight_step_size: float = _above(0, 1.0)
     weight_tolerance: float = _least(0, 1e-6)
     weight_steps: int = _least(0, 10)
-    weight_rule: Literal["mirror", "euclidean", "multiplicative", "fixed"] = "mirror"
+    weight_rule: Literal["mirror", "euclidean", "multiplicative", "newton", "fixed"] = "mirror"
     mean_rule: Literal["gradient", "em"] = "gradient"
     active_weight: float = _least(0, 1e-3)
     num_iterations: int = _least(1, 300)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gemjax.blocks import Blocks, Chunks, as_blocks
-from gemjax.numerics import safe_exp, tiny, vary_alike
+from gemjax.numerics import safe_exp, safe_sqrt, tiny, vary_alike
 from gemjax.types import Mixture
 
 __all__ = ["Densities", "Statistics", "as_blocks", "densities", "expect", "ratios", "statistics"]
@@ -139,6 +139,33 @@ def ratios(stored: Densities, log_weights: jax.Array) -> jax.Array:
     return _expectation(block, stored, weights)
 
 
+def curvature(stored: Densities, weights: jax.Array) -> jax.Array:
+    """(n, n) H_ik = E[φ_i φ_k / p²], the Hessian of the loss in the weights (n,)."""
+
+    def block(scaled: jax.Array, shift: jax.Array, x: _Block) -> jax.Array:
+        density = jnp.maximum(_dot(stored, weights, scaled), tiny(scaled.dtype))
+        half = scaled * (safe_sqrt(x.weights) / density)[None]
+        return _dot(stored, half, half.T)
+
+    return _expectation(block, stored, weights)
+
+
+def gains(stored: Densities, weights: jax.Array, change: jax.Array, shares: jax.Array) -> jax.Array:
+    """(k,) E[log p] at `weights + share · change` less that at `weights`, for each of the shares.
+
+    The difference itself is summed, so it has digits where the two losses agree in all of theirs.
+    Minus infinity where a point of positive weight is left without density.
+    """
+
+    def block(scaled: jax.Array, shift: jax.Array, x: _Block) -> jax.Array:
+        density = jnp.maximum(_dot(stored, weights, scaled), tiny(scaled.dtype))
+        relative = _dot(stored, change, scaled) / density
+        more = jnp.log1p(jnp.maximum(shares[:, None] * relative[None], -1))
+        return _dot(stored, jnp.where(x.weights[None] > 0, more, 0), x.weights)
+
+    return _expectation(block, stored, (weights, change))
+
+
 def statistics(stored: Densities, log_weights: jax.Array) -> Statistics:
     """Loss, ratios, mass and mean gradient at the given weights, in one pass."""
     weights = safe_exp(log_weights)
@@ -215,7 +242,7 @@ def _scale(stored: Densities, x: jax.Array) -> tuple[jax.Array, jax.Array]:
 def _expectation(
     function: Callable[[jax.Array, jax.Array, _Block], _Tree],
     stored: Densities,
-    weights: jax.Array,
+    weights: Any,
 ) -> _Tree:
     """Sum over all points of `function(scaled (n, C), shift (C,), block)`."""
     blocks = stored.blocks
@@ -233,7 +260,7 @@ def _sum_over_blocks(
     function: Callable[[jax.Array, jax.Array, _Block], _Tree],
     stored: Densities,
     blocks: Blocks,
-    weights: jax.Array,
+    weights: Any,
 ) -> _Tree:
     def one(x: tuple[Any, Any, _Block]) -> _Tree:
         scaled, shift, block = x

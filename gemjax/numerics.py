@@ -28,6 +28,12 @@ def safe_divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
     return jnp.where(zero, 0, numerator / jnp.where(zero, 1, denominator))
 
 
+def safe_sqrt(x: jax.Array) -> jax.Array:
+    """√x for x >= 0, with gradient 0 at 0."""
+    zero = x == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
+
+
 def safe_norm(x: jax.Array) -> jax.Array:
     """() Euclidean norm of all entries, with gradient 0 at 0."""
     square = jnp.sum(x * x)

@@ -48,8 +48,8 @@ class GradientEM:
 
     Algorithm 1 of Zhou, Xu, Fazel and Du (arXiv 2506.06584): at fixed means, up to `weight_steps`
     steps on the weights, warm-started; then one E-step; then one step on the means. The loss does
-    not increase from one iteration to the next with "mirror" or "multiplicative" weights and
-    "gradient" or "em" means at step_size <= 1.
+    not increase from one iteration to the next with "mirror", "multiplicative" or "newton" weights
+    and "gradient" or "em" means at step_size <= 1.
 
     Args:
       step_size: () η, traced. 1 is the largest for which the loss never increases. Not used when
@@ -59,7 +59,9 @@ class GradientEM:
       weight_tolerance: () duality gap (nats per point) at which the weight steps stop, traced.
       weight_steps: K, static, at least 0.
       weight_rule: static. "mirror" (entropic mirror descent), "euclidean" (projected gradient),
-        "multiplicative" (EM's own update π_i r_i) or "fixed" (the weights stay).
+        "multiplicative" (EM's own update π_i r_i), "newton" (solved to optimality, as by
+        `solve_weights`: a step costs O(N n²) and one to three are usual once warm; inactive
+        components get exactly 0) or "fixed" (the weights stay).
       mean_rule: static. "gradient" (the paper's), "em" (classical EM's mean step at step_size 1) or
         any optax `GradientTransformation`, fed with ∂L/∂μ and the extra argument `mass` (n,). Keep
         one transformation object: a new one compiles anew.

@@ -118,7 +118,9 @@ class Info:
 
 
 class Status(enum.IntEnum):
-    """How a fit ended. Stored as int32, so that a sweep carries one per seed.
+    """How a fit or a weight problem ended. Stored as int32, so that a sweep carries one per seed.
+
+    A fit ends with OK or DIVERGED; `solve_weights` knows all of them.
 
     >>> import gemjax as gj
     >>> gj.Status(0)
@@ -129,6 +131,9 @@ class Status(enum.IntEnum):
 
     OK = 0
     DIVERGED = 1
+    STEP_LIMIT = 2
+    STALLED = 3
+    IMPOSSIBLE = 4
 
     @property
     def message(self) -> str:
@@ -137,12 +142,43 @@ class Status(enum.IntEnum):
 
 
 _MESSAGES = {
-    Status.OK: "all iterations were finite",
+    Status.OK: "all iterations were finite; weights were solved to the tolerance",
     Status.DIVERGED: (
         "an iteration gave a value that is not finite; the fit is frozen at its last finite state; "
         "try a smaller step_size"
     ),
+    Status.STEP_LIMIT: "the steps ran out above the tolerance; try a larger max_steps",
+    Status.STALLED: (
+        "rounding leaves no step that lowers the duality gap to the tolerance; try float64"
+    ),
+    Status.IMPOSSIBLE: "a point of positive weight has no density under any component",
 }
+
+
+@_record
+@dataclasses.dataclass(frozen=True, eq=False)
+class WeightSolution:
+    """What `solve_weights` returns.
+
+    Attributes:
+      weights: (n,) on the simplex, exactly zero for inactive components.
+      objective: () −Σ_j w_j log Σ_i π_i φ_ij, nats per point; infinite if that is all there is.
+      gap: () duality gap max_i r_i − 1, nats per point: the objective is at most this far above
+        its minimum. Infinite with the statuses DIVERGED and IMPOSSIBLE.
+      num_steps: () int32, Newton steps taken.
+      status: () int32, a `Status`.
+
+    >>> import gemjax as gj
+    >>> solution = gj.solve_weights(jnp.zeros((5, 1)))
+    >>> solution.weights.tolist(), int(solution.num_steps)
+    ([1.0], 0)
+    """
+
+    weights: jax.Array
+    objective: jax.Array
+    gap: jax.Array
+    num_steps: jax.Array
+    status: jax.Array
 
 
 @_record

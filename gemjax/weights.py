@@ -17,10 +17,11 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from gemjax import newton
 from gemjax.expectation import Densities, ratios
 from gemjax.numerics import log_normalise, safe_exp, safe_log, tiny
 
-RULES = ("mirror", "euclidean", "multiplicative", "fixed")
+RULES = ("mirror", "euclidean", "multiplicative", "newton", "fixed")
 
 
 def duality_gap(r: jax.Array) -> jax.Array:
@@ -55,11 +56,15 @@ def solve(
 ) -> jax.Array:
     """Up to `weight_steps` steps from `log_weights` (n,), stopping below the tolerance.
 
-    A scan whose body does nothing once it has stopped: unlike a while loop it can be
-    differentiated in reverse mode, and outside `vmap` it costs as little.
+    Newton's steps are differentiated at their limit. The others are a scan whose body does nothing
+    once it has stopped: unlike a while loop it can be differentiated in reverse mode, and outside
+    `vmap` it costs as little.
     """
     if rule == "fixed" or weight_steps == 0:
         return log_weights
+    if rule == "newton":
+        tolerance = jnp.asarray(weight_tolerance, log_weights.dtype)
+        return safe_log(newton.solve(stored, safe_exp(log_weights), tolerance, weight_steps)[0])
 
     def update(log_weights: jax.Array) -> tuple[jax.Array, jax.Array]:
         r = ratios(stored, log_weights)
