@@ -2,6 +2,7 @@
 
 from gemjax import initialize, truth
 from gemjax.blocks import Blocking
+from gemjax.diagnosis import Diagnosis, Outcome, diagnose
 from gemjax.fit import fit
 from gemjax.mixture import log_density, make_mixture, responsibilities, sample
 from gemjax.recovery import Recovery, recovery
@@ -25,11 +26,13 @@ __version__ = "0.1.0"
 __all__ = [
     "Blocking",
     "ClassicalEM",
+    "Diagnosis",
     "DivergedError",
     "Fit",
     "GradientEM",
     "Info",
     "Mixture",
+    "Outcome",
     "Recovery",
     "Solver",
     "State",
@@ -37,6 +40,7 @@ __all__ = [
     "Stream",
     "Target",
     "classical_em",
+    "diagnose",
     "empirical",
     "fit",
     "initialize",
