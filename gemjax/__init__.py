@@ -2,6 +2,7 @@
 
 from gemjax import initialize, truth
 from gemjax.blocks import Blocking
+from gemjax.diagnosis import Diagnosis, Outcome, diagnose
 from gemjax.fit import fit
 from gemjax.mixture import log_density, make_mixture, responsibilities, sample
 from gemjax.optimum import solve_weights
@@ -27,11 +28,13 @@ __version__ = "0.1.0"
 __all__ = [
     "Blocking",
     "ClassicalEM",
+    "Diagnosis",
     "DivergedError",
     "Fit",
     "GradientEM",
     "Info",
     "Mixture",
+    "Outcome",
     "Recovery",
     "Solver",
     "State",
@@ -40,6 +43,7 @@ __all__ = [
     "Target",
     "WeightSolution",
     "classical_em",
+    "diagnose",
     "empirical",
     "fit",
     "initialize",

@@ -53,6 +53,17 @@ def scalar(name: str, value: Any, dtype: Any, *, positive: bool) -> jax.Array:
     return jax.lax.convert_element_type(array, dtype)
 
 
+def code(name: str, value: Any) -> jax.Array:
+    """One integer as a () array, such as a `Status`."""
+    array = jnp.asarray(value)
+    if array.shape != () or not jnp.issubdtype(array.dtype, jnp.integer):
+        raise ValueError(
+            f"{name} must be one integer, got {array.dtype} of shape {array.shape}; "
+            "jax.vmap goes over the seeds of a sweep"
+        )
+    return array
+
+
 def floating(name: str, value: Any) -> jax.Array:
     """A float32 or float64 array; integers and Python numbers take JAX's default float type."""
     if is_concrete(value) and not isinstance(value, jax.Array):

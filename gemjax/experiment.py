@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from gemjax import initialize, truth
 from gemjax.config import Point, TruthTable
+from gemjax.diagnosis import Diagnosis, diagnose
 from gemjax.files import InputError, check_points, open_stream, read_points
 from gemjax.fit import fit
 from gemjax.mixture import make_mixture, sample
@@ -148,11 +149,12 @@ _FITTED = (
     "history_num_active",
 )
 
+_JUDGED = tuple(f.name for record in (Recovery, Diagnosis) for f in dataclasses.fields(record))
+
 
 def array_names(point: Point) -> tuple[str, ...]:
     """Of the arrays that `run_block` returns."""
-    found = () if point.truth is None else tuple(f.name for f in dataclasses.fields(Recovery))
-    return _FITTED + found
+    return _FITTED if point.truth is None else _FITTED + _JUDGED
 
 
 def run_block(
@@ -193,8 +195,8 @@ def run_block(
     )
     out = dict(zip(_FITTED, arrays, strict=True))
     if problem.truth is not None:
-        found = jax.vmap(recovery, in_axes=(0, None))(fits.mixture, problem.truth)
-        out |= {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
+        for record in _judge(fits, problem.truth):
+            out |= {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
     return {name: np.asarray(array) for name, array in out.items()}
 
 
@@ -207,6 +209,15 @@ def _wait(fits: Fit) -> None:
 @jax.jit
 def _losses(mixtures: Mixture, target: Target | Stream) -> jax.Array:
     return jax.lax.map(lambda mixture: loss(mixture, target), mixtures)
+
+
+@jax.jit
+def _judge(fits: Fit, truth: Mixture) -> tuple[Recovery, Diagnosis]:
+    over_seeds = (0, None)
+    return (
+        jax.vmap(recovery, in_axes=over_seeds)(fits.mixture, truth),
+        jax.vmap(diagnose, in_axes=(*over_seeds, 0))(fits.mixture, truth, fits.status),
+    )
 
 
 def follow_weights(problem: Problem, point: Point) -> np.ndarray:

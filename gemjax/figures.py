@@ -12,14 +12,17 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
+from gemjax.diagnosis import Outcome
 from gemjax.files import replacing, some_rows
-from gemjax.report import wilson
+from gemjax.report import outcome_name, wilson
 
 if TYPE_CHECKING:
     from gemjax.config import Config
     from gemjax.fitting import Result
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# What is as it should be steps back; each failure keeps its colour in every picture.
+_OUTCOME_COLOURS = dict(zip(Outcome, ("0.85", *_COLOURS), strict=True))
 _STYLE: dict[Any, Any] = {
     "font.size": 12,
     "axes.titlesize": 14,
@@ -38,6 +41,8 @@ def draw_run(folder: Path, config: Config, results: list[dict], problems: list[A
         varying = [dict(v) for v in config.varying]
         if "recovered" in results[0] and "model.num_components" in varying[0]:
             _save(success(varying, results), folder / "success.png")
+        if "outcome" in results[0] and any(a["outcome"].any() for a in results):
+            _save(outcomes(varying, results), folder / "outcomes.png")
         floors = [problem.truth_loss for problem in problems]
         every = [point.solver.record_every for point in config.points]
         _save(loss_curves(varying, results, floors, every), folder / "loss.png")
@@ -99,6 +104,31 @@ def success(varying: list[dict[str, Any]], results: list[dict]) -> Figure:
     axes.set_xlabel("number of components n")
     axes.set_ylabel("share of seeds that recover the truth")
     axes.set_title("Success against over-parameterization (Wilson 95 %)")
+    return figure
+
+
+def outcomes(varying: list[dict[str, Any]], results: list[dict]) -> Figure:
+    """Share of the seeds with each outcome: one bar per grid point, in the order of the config."""
+    figure, axes = _axes(7.5, 2.2 + 0.4 * len(results))
+    codes = [arrays["outcome"] for arrays in results]
+    height = np.arange(len(codes))
+    left = np.zeros(len(codes))
+    for outcome in Outcome:
+        share = np.array([np.mean(c == outcome) for c in codes])
+        if share.any():
+            axes.barh(
+                height, share, left=left, label=outcome_name(outcome), edgecolor="white",
+                color=_OUTCOME_COLOURS[outcome],
+            )  # fmt: skip
+            left += share
+    axes.set_yticks(height, [_label(setting) or "all seeds" for setting in varying])
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.set_axisbelow(True)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("share of seeds")
+    axes.set_title("What became of the seeds")
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 

@@ -12,7 +12,7 @@ from gemjax import _checks
 from gemjax.numerics import safe_divide
 from gemjax.types import Mixture
 
-_LEAST_MASS = 1e-3  # a true mean with less of the fitted mass has been missed
+LEAST_MASS = 1e-3  # a true mean with less of the fitted mass has been missed
 
 
 @jax.tree_util.register_dataclass
@@ -82,17 +82,13 @@ def recovery(
     active_weight = _checks.scalar("active_weight", active_weight, dtype, positive=False)
 
     weights = mixture.weights
-    distance = jnp.sqrt(
-        jnp.sum((mixture.means[:, None, :] - truth.means[None, :, :]) ** 2, axis=-1)
-    )
-    m = truth.means.shape[0]
-    nearest = jax.nn.one_hot(jnp.argmin(distance, axis=1), m, dtype=dtype)
-    shares = nearest * weights[:, None]
+    distance = distances(mixture.means, truth.means)
+    shares = assignment(distance) * weights[:, None]
     mass = jnp.sum(shares, axis=0)
     # The offset from the true mean, not the barycentre itself, keeps the digits of far-off data.
     offset = jnp.sum(shares[..., None] * (mixture.means[:, None] - truth.means[None]), axis=0)
     error = jnp.linalg.norm(safe_divide(offset, mass[:, None]), axis=1)
-    mean_error = jnp.max(jnp.where(mass < _LEAST_MASS, jnp.inf, error))
+    mean_error = jnp.max(jnp.where(mass < LEAST_MASS, jnp.inf, error))
     weight_error = jnp.max(jnp.abs(mass - truth.weights))
     stray = jnp.min(distance, axis=1) > stray_radius
     return Recovery(
@@ -102,3 +98,13 @@ def recovery(
         stray_mass=jnp.sum(jnp.where(stray, weights, 0)),
         num_active=jnp.sum(weights >= active_weight, dtype=jnp.int32),
     )
+
+
+def distances(left: jax.Array, right: jax.Array) -> jax.Array:
+    """(n, m) Euclidean distances between the rows of (n, d) and (m, d)."""
+    return jnp.sqrt(jnp.sum((left[:, None, :] - right[None, :, :]) ** 2, axis=-1))
+
+
+def assignment(distance: jax.Array) -> jax.Array:
+    """(n, m) one where a component's nearest true mean is, zero elsewhere."""
+    return jax.nn.one_hot(jnp.argmin(distance, axis=1), distance.shape[1], dtype=distance.dtype)

@@ -11,10 +11,12 @@ import jax
 import numpy as np
 
 import gemjax
+from gemjax.diagnosis import Outcome
 from gemjax.files import jsonable
 from gemjax.types import Status
 
 _RECOVERY = ("recovered", "mean_error", "weight_error", "stray_mass", "num_active")
+_NUMBERS = ("most_served", "most_sharing", "num_missed", "surplus_mass", "idle_mass", "spread")
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
@@ -38,7 +40,8 @@ def seed_rows(
     """Header and one row per seed for results.csv."""
     header = [*varying, "seed", "status", "loss"]
     header += [] if truth_loss is None else ["excess_loss"]
-    header += ["weight_gap", *(name for name in _RECOVERY if name in arrays)]
+    has_truth = "recovered" in arrays
+    header += ["weight_gap", *([*_RECOVERY, "outcome", *_NUMBERS] if has_truth else [])]
     header += ["iterations"] if "iterations" in arrays else []
     rows = []
     for s in range(len(arrays["loss"])):
@@ -46,11 +49,25 @@ def seed_rows(
         row += [s, Status(int(arrays["status"][s])).name, _cell(arrays["loss"][s])]
         row += [] if truth_loss is None else [_cell(arrays["loss"][s] - truth_loss)]
         row.append(_cell(arrays["weight_gap"][s]))
-        row += [_cell(arrays[name][s]) for name in _RECOVERY if name in arrays]
+        if has_truth:
+            row += [_cell(arrays[name][s]) for name in _RECOVERY]
+            row.append(outcome_name(arrays["outcome"][s]))
+            row += [_cell(arrays[name][s]) for name in _NUMBERS]
         if "iterations" in arrays:
             row.append(int(arrays["iterations"][s]) or "")
         rows.append(row)
     return header, rows
+
+
+def outcome_name(code: Any) -> str:
+    """As in results.csv: one-fits-many."""
+    return Outcome(int(code)).name.lower().replace("_", "-")
+
+
+def outcome_counts(codes: np.ndarray) -> dict[str, int]:
+    """Number of seeds per outcome that occurred, by name."""
+    found, counts = np.unique(codes, return_counts=True)
+    return {outcome_name(c): int(k) for c, k in zip(found, counts, strict=True)}
 
 
 def _cell(value: Any) -> Any:
@@ -88,6 +105,7 @@ def point_summary(
             "num_recovered": successes,
             "success_rate": successes / S,
             "success_interval_95": [low, high],
+            "outcomes": outcome_counts(arrays["outcome"]),
             "median_mean_error": _median(arrays["mean_error"][good]),
             "median_num_active": _median(arrays["num_active"][good]),
         }
@@ -123,10 +141,13 @@ def table(summaries: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str
     header += ["recovered", "95 % interval"] if has_truth else []
     header += ["excess loss", "active"] if has_truth else ["loss, median", "loss, best"]
     header += ["reached", "iterations"] if has_reach else []
-    diverged = any(summary["num_diverged"] for summary in summaries)
+    # The summary of a run by an earlier version may hold no outcomes.
+    failures = [_failures(summary.get("outcomes", {})) for summary in summaries]
+    header += ["failures"] if any(failures) else []
+    diverged = any(summary["num_diverged"] for summary in summaries) and not has_truth
     header += ["diverged"] if diverged else []
     rows = []
-    for summary in summaries:
+    for summary, failed in zip(summaries, failures, strict=True):
         row = [str(_cell(v)) for v in summary["settings"].values()] + [str(summary["num_seeds"])]
         if has_truth:
             low, high = summary["success_interval_95"]
@@ -137,10 +158,18 @@ def table(summaries: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str
             row += [_number(summary["median_loss"], ".6f"), _number(summary["best_loss"], ".6f")]
         if has_reach:
             row += [str(summary["num_reached"]), _number(summary["median_iterations"], "g")]
+        if any(failures):
+            row.append(failed)
         if diverged:
             row.append(str(summary["num_diverged"]))
         rows.append(row)
     return header, rows
+
+
+def _failures(outcomes: dict[str, int]) -> str:
+    """ "7 one-fits-many, 4 collapsed", most frequent first."""
+    failed = [(count, name) for name, count in outcomes.items() if name != "recovered"]
+    return ", ".join(f"{count} {name}" for count, name in sorted(failed, reverse=True))
 
 
 def _number(value: float | None, form: str) -> str:

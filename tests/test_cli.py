@@ -71,6 +71,7 @@ def test_run(study, tmp_path, capsys):
     assert cli.main(["run", str(study), "--out", str(out)]) == 0
     captured = capsys.readouterr()
     assert "2 grid points" in captured.out
+    assert "stagnated" in captured.out
     assert captured.err == ""  # no progress where there is no terminal
     table = rows(out / "results.csv")
     assert [(r["model.num_components"], r["seed"]) for r in table] == [
@@ -80,13 +81,17 @@ def test_run(study, tmp_path, capsys):
     for point, n in zip(summary["points"], ("3", "5"), strict=True):
         mine = [r for r in table if r["model.num_components"] == n]
         assert point["num_recovered"] == sum(int(r["recovered"]) for r in mine)
+        outcomes = [r["outcome"] for r in mine]
+        assert point["outcomes"] == {name: outcomes.count(name) for name in set(outcomes)}
+        assert outcomes.count("recovered") == point["num_recovered"]
         low, high = point["success_interval_95"]
         assert low <= point["success_rate"] <= high
     assert {"jax", "device", "wall_seconds", "gemjax"} <= summary.keys()
     with np.load(out / "history.npz") as history:
         assert history["history_loss_1"].shape == (9, 12)
         assert history["means_1"].shape == (9, 5, 2)
-    assert sorted(p.name for p in (out / "figures").iterdir()) == ["loss.png", "success.png"]
+    names = sorted(p.name for p in (out / "figures").iterdir())
+    assert names == ["loss.png", "outcomes.png", "success.png"]
     # What was resolved is a config, and gives the same results.
     again = tmp_path / "again"
     command = ["run", str(out / "config.toml"), "--out", str(again), "--no-figures"]

@@ -24,6 +24,20 @@ def test_success():
     assert axes.get_ylabel()
 
 
+def test_outcomes_are_stacked_shares():
+    results = [{"outcome": np.array([0, 0, 1, 7])}, {"outcome": np.array([1, 1, 1, 1])}]
+    figure = figures.outcomes([{"model.num_components": n} for n in (3, 7)], results)
+    axes = figure.axes[0]
+    bars = {c.get_label(): [(b.get_x(), b.get_width()) for b in c] for c in axes.containers}
+    assert bars == {
+        "recovered": [(0, 0.5), (0, 0)],
+        "one-fits-many": [(0.5, 0.25), (0, 1)],
+        "diverged": [(0.75, 0.25), (1, 0)],
+    }
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["n = 3", "n = 7"]
+    assert len({c[0].get_facecolor() for c in axes.containers}) == 3
+
+
 def test_loss_curves_are_medians_over_good_seeds():
     history = np.array([[3.0, 2.0], [5.0, 4.0], [9.0, 9.0], [4.0, 3.0]])
     results = [{"history_loss": history, "status": np.array([0, 0, 1, 0])}]

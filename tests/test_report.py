@@ -32,6 +32,13 @@ ARRAYS = {
     "weight_error": np.array([0.0, 0.0, 0.0, 0.3]),
     "stray_mass": np.zeros(4),
     "num_active": np.array([3, 3, 4, 2]),
+    "outcome": np.array([0, 7, 0, 1]),
+    "most_served": np.array([1, 1, 1, 2]),
+    "most_sharing": np.ones(4, int),
+    "num_missed": np.array([0, 0, 0, 1]),
+    "surplus_mass": np.zeros(4),
+    "idle_mass": np.zeros(4),
+    "spread": np.array([1.0, 1.0, 1.0, 0.7]),
     "iterations": np.array([7, 0, 9, 0]),
 }
 
@@ -44,7 +51,12 @@ def test_seed_rows():
     assert (first["seed"], first["status"], first["loss"]) == (0, "OK", "1.5")
     assert (first["excess_loss"], first["recovered"], first["iterations"]) == ("0.5", 1, 7)
     assert dict(zip(header, rows[1], strict=True))["status"] == "DIVERGED"
-    assert dict(zip(header, rows[3], strict=True))["iterations"] == ""
+    last = dict(zip(header, rows[3], strict=True))
+    assert last["iterations"] == ""
+    assert [row[header.index("outcome")] for row in rows] == [
+        "recovered", "diverged", "recovered", "one-fits-many",
+    ]  # fmt: skip
+    assert (last["most_served"], last["num_missed"], last["spread"]) == (2, 1, "0.7")
 
 
 def test_point_summary_counts_a_diverged_seed_as_a_failure():
@@ -54,6 +66,20 @@ def test_point_summary_counts_a_diverged_seed_as_a_failure():
     assert summary["median_loss"] == 1.5
     assert summary["best_loss"] == 1.0
     assert (summary["num_reached"], summary["median_iterations"]) == (2, 8)
+
+
+def test_outcomes_in_the_summary_and_the_table():
+    summary = report.point_summary({}, ARRAYS, truth_loss=1.0)
+    assert summary["outcomes"] == {"recovered": 2, "one-fits-many": 1, "diverged": 1}
+    failed = report.point_summary({}, ARRAYS | {"outcome": np.array([6, 1, 6, 0])}, 1.0)
+    good = report.point_summary({}, ARRAYS | {"outcome": np.zeros(4, int)}, 1.0)
+    header, rows = report.table([failed, good])
+    column = header.index("failures")
+    assert [row[column] for row in rows] == ["2 collapsed, 1 one-fits-many", ""]
+    assert "failures" not in report.table([good])[0]
+    del good["outcomes"]  # as an earlier version wrote it
+    header, rows = report.table([good])
+    assert len(header) == len(rows[0])
 
 
 def test_summary_of_nothing_but_failures():
