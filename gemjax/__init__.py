@@ -2,6 +2,7 @@
 
 from gemjax import initialize, truth
 from gemjax.blocks import Blocking
+from gemjax.certificate import Certificate, certificate
 from gemjax.fit import fit
 from gemjax.mixture import log_density, make_mixture, responsibilities, sample
 from gemjax.recovery import Recovery, recovery
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Blocking",
+    "Certificate",
     "ClassicalEM",
     "DivergedError",
     "Fit",
@@ -36,6 +38,7 @@ __all__ = [
     "Status",
     "Stream",
     "Target",
+    "certificate",
     "classical_em",
     "empirical",
     "fit",
