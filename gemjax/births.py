@@ -135,25 +135,22 @@ def log_birth(on: Ground, places: Places) -> Ascent:
     )
 
 
-def effective_points(on: Ground, centre: jax.Array, log_value: jax.Array) -> jax.Array:
-    """() 1/Σ a_j² with a_j ∝ w_j φ_θ(x_j)/p(x_j), for θ (d,) with log D(θ) = `log_value`."""
-    places = Places(centre[None], jnp.ones_like(log_value)[None])
+def effective_numbers(
+    on: Ground, centre: jax.Array, log_value: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Effective numbers of points, 1/Σ a_j², for θ (d,) with log D(θ) = `log_value`.
+
+    () of those that make up D(θ), a_j = w_j φ_θ(x_j)/p(x_j)/D(θ); () of all, a_j = w_j (Kish).
+    """
+    place = Places(centre[None], jnp.ones_like(log_value)[None])
 
     def piece(points: jax.Array, weights: jax.Array, log_ratio: jax.Array) -> _Sums:
-        z = _exponents(on, places.centres, points) + (_log(weights) - log_ratio)[None]
-        return jnp.zeros_like(z[:, 0]), jnp.sum(jnp.exp(2 * (z - log_value)), axis=1)[:, None]
+        z = _exponents(on, place.centres, points)[0] + _log(weights) - log_ratio - log_value
+        squares = jnp.stack([jnp.sum(jnp.exp(2 * z)), jnp.sum(weights * weights)])
+        return jnp.zeros_like(place.weights), squares[None]
 
-    return 1 / _over_points(piece, on, places, 1)[1][0, 0]
-
-
-def sample_size(on: Ground) -> jax.Array:
-    """() 1/Σ w², the number of points, or Kish's effective number where weights differ."""
-    one = Places(on.mixture.means[:1], jnp.ones_like(on.mixture.log_weights[:1]))
-
-    def piece(points: jax.Array, weights: jax.Array, log_ratio: jax.Array) -> _Sums:
-        return jnp.zeros_like(one.weights), jnp.sum(weights * weights)[None, None]
-
-    return 1 / _over_points(piece, on, one, 1)[1][0, 0]
+    _, sums = _over_points(piece, on, place, 2)
+    return 1 / sums[0, 0], 1 / sums[0, 1]
 
 
 def farthest(on: Ground, k: int) -> jax.Array:

@@ -20,12 +20,11 @@ from gemjax.births import (
     Ascent,
     Ground,
     Places,
-    effective_points,
+    effective_numbers,
     farthest,
     ground,
     log_birth,
     log_directional,
-    sample_size,
 )
 from gemjax.blocks import AUTOMATIC, Blocking, Blocks, Chunks, as_blocks
 from gemjax.expectation import expect
@@ -153,7 +152,7 @@ def certificate(
     if price is not None:
         price = _checks.scalar("price", price, dtype, positive=False)
     elif error is not None:
-        price = jnp.maximum(error, _POPULATION_PRICE)
+        price = jnp.maximum(jnp.asarray(error, dtype), _POPULATION_PRICE)
     candidates = initialize.from_target(key, target, min(target.shape[0], 2 * num_starts)).means
     blocks = as_blocks(target, max(n, num_starts), blocking)
     return _search(mixture, blocks, candidates, price, num_starts=num_starts, num_steps=num_steps)
@@ -189,9 +188,9 @@ def search(
     births, gains = _ascend(log_birth, on, pool, size, num_steps)
 
     top, best = jnp.argmax(heights), jnp.argmax(gains)
-    N, d = sample_size(on), blocks.centre.shape[0]
-    points = effective_points(on, peaks.centres[top], heights[top])
-    price = 0.5 * (d + 1) * jnp.log(N) / N if price is None else price
+    points, N = effective_numbers(on, peaks.centres[top], heights[top])
+    if price is None:
+        price = 0.5 * (blocks.centre.shape[0] + 1) * jnp.log(N) / N
     gap, gain = jnp.maximum(heights[top], 0), jnp.maximum(gains[best], 0)
     return Certificate(
         loss=statistics.loss,
@@ -244,7 +243,7 @@ def _ascend(
         return number + 1, at, found, jnp.where(rises, _GROWTH * stretch, 1), resting
 
     scores = function(on, pool)
-    order = jnp.argsort(-scores.value)
+    _, order = jax.lax.top_k(scores.value, len(scores.value))
     # Half of the starts are the best of the pool, half are spread over the rest.
     half = num_starts - num_starts // 2
     rest = half + jnp.arange(num_starts // 2) * (len(order) - half) // max(1, num_starts // 2)
