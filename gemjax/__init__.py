@@ -2,6 +2,7 @@
 
 from gemjax import initialize, truth
 from gemjax.blocks import Blocking
+from gemjax.certificate import Certificate, certificate
 from gemjax.diagnosis import Diagnosis, Outcome, diagnose
 from gemjax.fit import fit
 from gemjax.mixture import log_density, make_mixture, responsibilities, sample
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Blocking",
+    "Certificate",
     "ClassicalEM",
     "Diagnosis",
     "DivergedError",
@@ -42,6 +44,7 @@ __all__ = [
     "Stream",
     "Target",
     "WeightSolution",
+    "certificate",
     "classical_em",
     "diagnose",
     "empirical",
