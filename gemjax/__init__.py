@@ -4,6 +4,7 @@ from gemjax import initialize, truth
 from gemjax.blocks import Blocking
 from gemjax.certificate import Certificate, certificate
 from gemjax.diagnosis import Diagnosis, Outcome, diagnose
+from gemjax.escape import Escape, insert
 from gemjax.fit import fit
 from gemjax.mixture import log_density, make_mixture, responsibilities, sample
 from gemjax.optimum import solve_weights
@@ -32,6 +33,7 @@ __all__ = [
     "ClassicalEM",
     "Diagnosis",
     "DivergedError",
+    "Escape",
     "Fit",
     "GradientEM",
     "Info",
@@ -50,6 +52,7 @@ __all__ = [
     "empirical",
     "fit",
     "initialize",
+    "insert",
     "log_density",
     "loss",
     "make_mixture",

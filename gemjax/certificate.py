@@ -148,14 +148,24 @@ def certificate(
     (n, d), dtype = mixture.means.shape, mixture.means.dtype
     _checks.same_space("mixture", d, dtype, "target", target)
     blocking = _checks.blocking("blocking", blocking)
-    error = None if isinstance(target, Stream) else target.quadrature_error
-    if price is not None:
-        price = _checks.scalar("price", price, dtype, positive=False)
-    elif error is not None:
-        price = jnp.maximum(jnp.asarray(error, dtype), _POPULATION_PRICE)
-    candidates = initialize.from_target(key, target, min(target.shape[0], 2 * num_starts)).means
+    price = checked_price("price", price, target, dtype)
+    candidates = starting_places(key, target, num_starts)
     blocks = as_blocks(target, max(n, num_starts), blocking)
     return _search(mixture, blocks, candidates, price, num_starts=num_starts, num_steps=num_steps)
+
+
+def checked_price(name: str, price: Any, target: Target | Stream, dtype: Any) -> jax.Array | None:
+    """() what a component must gain; None stands for BIC's, which a sample's points tell."""
+    if price is not None:
+        return _checks.scalar(name, price, dtype, positive=False)
+    if isinstance(target, Stream) or target.quadrature_error is None:
+        return None
+    return jnp.maximum(jnp.asarray(target.quadrature_error, dtype), _POPULATION_PRICE)
+
+
+def starting_places(key: jax.Array, target: Target | Stream, num_starts: int) -> jax.Array:
+    """(k, d) of the target's points, the part of a search's pool that needs a key."""
+    return initialize.from_target(key, target, min(target.shape[0], 2 * num_starts)).means
 
 
 def search(

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from gemjax import _checks
+from gemjax.blocks import Blocks, Chunks, as_blocks
+from gemjax.escape import Escape, Exit, leave, prepare
 from gemjax.numerics import vary_alike
 from gemjax.solver import Solver
 from gemjax.stream import Stream
 from gemjax.types import Fit, Info, Mixture, State, Status, Target
+
+
+class Watch(NamedTuple):
+    """What an `Escape` goes by: () iterations done, the loss at the last look, insertions."""
+
+    iteration: jax.Array
+    loss: jax.Array
+    insertions: jax.Array
+
+
+Carry: TypeAlias = tuple[State, Info, jax.Array, Watch]  # state, its last `Info`, status
 
 
 def fit(
@@ -23,6 +36,7 @@ def fit(
     num_iterations: int,
     record_every: int = 1,
     checkpoint: bool = False,
+    escape: Escape | None = None,
 ) -> Fit:
     """Runs `num_iterations` iterations of a solver, under `jit`, as one `lax.scan`.
 
@@ -38,6 +52,7 @@ def fit(
       record_every: static; history keeps every such iteration.
       checkpoint: static; recompute each iteration in reverse mode instead of storing it. Memory
         then grows with T times the size of the mixture rather than T times N·n.
+      escape: what to do about a fit that is stuck; nothing by default.
 
     Returns:
       a `Fit`. A run that meets a value that is not finite is frozen there, with its status.
@@ -60,9 +75,14 @@ def fit(
     mixture = _checks.mixture("mixture", mixture)
     target = _checks.data("target", target)
     _checks.same_space("mixture", mixture.means.shape[1], mixture.means.dtype, "target", target)
+    way = None
+    if escape is not None:
+        way = prepare(escape, target, len(mixture.means), num_iterations)
     if hasattr(solver, "prepare"):
-        solver, target = solver.prepare(target, mixture)
-    return _fit(solver, target, mixture, num_iterations, record_every, bool(checkpoint))
+        solver, data = solver.prepare(target, mixture)
+    else:
+        data = target
+    return _fit(solver, data, mixture, num_iterations, record_every, bool(checkpoint), way)
 
 
 @functools.partial(jax.jit, static_argnums=(3, 4, 5))
@@ -73,36 +93,89 @@ def _fit(
     num_iterations: int,
     record_every: int,
     checkpoint: bool,
+    way: Exit | None,
 ) -> Fit:
     # Points spread over a mesh axis stay so; all that is computed from them is the same everywhere.
     axis = getattr(target, "axis", None)
-    solver, mixture = vary_alike((solver, mixture), target, but=axis)
+    solver, mixture, way = vary_alike((solver, mixture, way), target, but=axis)
     target = vary_alike(target, solver, mixture, but=axis)
-    run = jax.checkpoint(solver.step, prevent_cse=False) if checkpoint else solver.step
+    carry = vary_alike(start(solver, mixture), solver, mixture)
+    carry, history = _advance(solver, target, carry, num_iterations, record_every, checkpoint, way)
+    state, _, status, watch = carry
+    return Fit(state.mixture, history, status, watch.insertions)
 
-    def iterate(carry: tuple[State, Info, jax.Array], _: None) -> tuple[Any, None]:
-        state, info, status = carry
+
+def start(solver: Solver, mixture: Mixture) -> Carry:
+    """What the loop carries before the first iteration."""
+    infinity = jnp.asarray(jnp.inf, mixture.means.dtype)
+    nothing = Info(infinity, infinity, infinity, jnp.int32(0))
+    watch = Watch(jnp.int32(0), infinity, jnp.int32(0))
+    return solver.init(mixture), nothing, jnp.int32(Status.OK), watch
+
+
+def _advance(
+    solver: Solver,
+    target: Any,
+    carry: Carry,
+    num_iterations: int,
+    record_every: int,
+    checkpoint: bool = False,
+    way: Exit | None = None,
+) -> tuple[Carry, Info]:
+    """The loop itself, from wherever `carry` is; also the history."""
+    run = jax.checkpoint(solver.step, prevent_cse=False) if checkpoint else solver.step
+    points = None if way is None else as_blocks(target, len(carry[0].mixture.means))
+
+    def iterate(carry: Carry, _: None) -> tuple[Carry, None]:
+        state, info, status, watch = carry
         new_state, new_info = run(state, target)
         good = (status == Status.OK) & _is_finite(new_state, new_info)
         # A frozen run keeps its last finite state; `where` on whole records, leaf by leaf.
         kept = jax.tree.map(
             lambda new, old: jnp.where(good, new, old), (new_state, new_info), (state, info)
         )
-        return (*kept, jnp.where(good, status, jnp.int32(Status.DIVERGED))), None
+        status = jnp.where(good, status, jnp.int32(Status.DIVERGED))
+        carry = (*kept, status, watch._replace(iteration=watch.iteration + 1))
+        return carry if way is None else _look(way, solver, points, carry), None
 
-    def record(carry: tuple[State, Info, jax.Array], _: None) -> tuple[Any, Info]:
+    def record(carry: Carry, _: None) -> tuple[Carry, Info]:
         carry, _ = jax.lax.scan(iterate, carry, length=record_every)
         return carry, carry[1]
 
-    state = solver.init(mixture)
-    infinity = jnp.asarray(jnp.inf, mixture.means.dtype)
-    nothing = Info(infinity, infinity, infinity, jnp.int32(0))
-    start = (state, nothing, jnp.int32(Status.OK))
-    carry = vary_alike(start, solver, mixture)
     carry, history = jax.lax.scan(record, carry, length=num_iterations // record_every)
     carry, _ = jax.lax.scan(iterate, carry, length=num_iterations % record_every)
-    state, _, status = carry
-    return Fit(state.mixture, history, status)
+    return carry, history
+
+
+# For fits that stop on the way: with `start` and a prepared solver the same as one long fit.
+advance = jax.jit(_advance, static_argnums=(3, 4, 5))
+
+
+def _look(way: Exit, solver: Solver, points: Blocks | Chunks, carry: Carry) -> Carry:
+    """Now and then: whether the fit has stalled, and if so, whether there is a way out."""
+
+    def look() -> Carry:
+        state, info, status, watch = carry
+        stalled = (watch.loss - info.loss < way.stall) & (status == Status.OK)
+        state, pays = jax.lax.cond(
+            stalled & (watch.iteration <= way.last),
+            lambda: _escaped(way, solver, points, state),
+            lambda: (state, vary_alike(jnp.zeros((), bool), state)),
+        )
+        watch = Watch(watch.iteration, info.loss, watch.insertions + pays.astype(jnp.int32))
+        return state, info, status, watch
+
+    # The same for all seeds of a batch, so that under `vmap` it is a branch, too.
+    due = carry[3].iteration % way.every == 0
+    return jax.lax.cond(due, look, lambda: carry)
+
+
+def _escaped(
+    way: Exit, solver: Solver, points: Blocks | Chunks, state: State
+) -> tuple[State, jax.Array]:
+    mixture, pays = leave(way, state.mixture, points)
+    fresh = solver.init(mixture)
+    return jax.tree.map(lambda new, old: jnp.where(pays, new, old), fresh, state), pays
 
 
 def _is_finite(state: State, info: Info) -> jax.Array:

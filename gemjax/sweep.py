@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gemjax import _checks, initialize
+from gemjax.escape import Escape, Exit, prepare
 from gemjax.fit import _fit
 from gemjax.solver import Solver
 from gemjax.stream import Stream
@@ -47,6 +48,7 @@ def sweep(
     batch_size: int | None = None,
     mesh: Mesh | None = None,
     first_seed: int = 0,
+    escape: Escape | None = None,
 ) -> Fit:
     """Fits the same target from `num_seeds` random starts, as one compiled computation.
 
@@ -71,6 +73,7 @@ def sweep(
         of one sum over that axis per pass over the points. In several processes
         (`jax.distributed`) every process calls this with the same arguments and gets all results.
       first_seed: number of the first seed, traced: seeds first_seed … first_seed + S − 1.
+      escape: what to do about seeds that are stuck, as for `fit`; nothing by default.
 
     Returns:
       a `Fit` whose every leaf has a leading axis S, one status per seed.
@@ -100,10 +103,11 @@ def sweep(
     counts = (num_iterations, record_every, batch_size)
     seeds = jnp.asarray(first_seed, jnp.int32) + jnp.arange(num_seeds, dtype=jnp.int32)
     draw = functools.partial(_starts, key, seeds, target, init, num_components)
+    way = None if escape is None else prepare(escape, target, num_components, num_iterations)
     if mesh is None:
         solver, data = _prepared(solver, target, shape)
-        return _run(solver, data, draw(), counts)
-    return _spread(solver, target, shape, draw, counts, mesh)
+        return _run(solver, data, draw(), way, counts)
+    return _spread(solver, target, shape, draw, way, counts, mesh)
 
 
 def _abstract_start(
@@ -133,12 +137,14 @@ def _prepared(
     return solver.prepare(target, start, *([] if axis is None else [axis]))
 
 
-@functools.partial(jax.jit, static_argnums=3)
-def _run(solver: Solver, data: Any, starts: Mixture, counts: tuple[int, int, int]) -> Fit:
+@functools.partial(jax.jit, static_argnums=4)
+def _run(
+    solver: Solver, data: Any, starts: Mixture, way: Exit | None, counts: tuple[int, int, int]
+) -> Fit:
     """One fit per start, `batch_size` of them at a time."""
     num_iterations, record_every, batch_size = counts
     return jax.lax.map(
-        lambda start: _fit(solver, data, start, num_iterations, record_every, False),
+        lambda start: _fit(solver, data, start, num_iterations, record_every, False, way),
         starts,
         batch_size=None if batch_size == 1 else batch_size,
     )
@@ -149,6 +155,7 @@ def _spread(
     target: Target | Stream,
     shape: Mixture,
     draw: Callable[[], Mixture],
+    way: Exit | None,
     counts: tuple[int, int, int],
     mesh: Mesh,
 ) -> Fit:
@@ -176,7 +183,7 @@ def _spread(
     starts = draw()
     num_seeds = starts.log_weights.shape[0]
     starts = jax.tree.map(lambda leaf: _repeat_last(leaf, mesh.shape["seed"]), starts)
-    arguments: tuple[Any, ...] = (solver, data, starts)
+    arguments: tuple[Any, ...] = (solver, data, starts, way)
     if mesh.is_multi_process:
         arguments = tuple(
             jax.tree.map(functools.partial(_global, NamedSharding(mesh, spec)), tree)
@@ -186,24 +193,25 @@ def _spread(
     return jax.tree.map(lambda leaf: leaf[:num_seeds], result)
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4, 5))
+@functools.partial(jax.jit, static_argnums=(4, 5, 6))
 def _run_spread(
     solver: Solver,
     data: Any,
     starts: Mixture,
+    way: Exit | None,
     counts: tuple[int, int, int],
     mesh: Mesh,
     axis: str | None,
 ) -> Fit:
-    def run(solver: Any, data: Any, starts: Mixture) -> Fit:
+    def run(solver: Any, data: Any, starts: Mixture, way: Exit | None) -> Fit:
         if axis is not None:
             start = jax.tree.map(lambda x: x[0], starts)
             solver, data = _prepared(solver, data, start, axis)
-        return _run(solver, data, starts, counts)
+        return _run(solver, data, starts, way, counts)
 
     out = PartitionSpec("seed")
     spread = jax.shard_map(run, mesh=mesh, in_specs=_specs(axis), out_specs=out)
-    result = spread(solver, data, starts)
+    result = spread(solver, data, starts, way)
     if mesh.is_multi_process:
         # Every process gets to see all seeds.
         everywhere = NamedSharding(mesh, PartitionSpec())
@@ -211,10 +219,10 @@ def _run_spread(
     return result
 
 
-def _specs(axis: str | None) -> tuple[PartitionSpec, PartitionSpec, PartitionSpec]:
-    """How solver, data and starts lie on the mesh."""
+def _specs(axis: str | None) -> tuple[PartitionSpec, ...]:
+    """How solver, data, starts and the way out lie on the mesh."""
     data = PartitionSpec() if axis is None else PartitionSpec(axis)
-    return PartitionSpec(), data, PartitionSpec("seed")
+    return PartitionSpec(), data, PartitionSpec("seed"), PartitionSpec()
 
 
 def _repeat_last(array: jax.Array, multiple: int) -> jax.Array:

@@ -192,6 +192,7 @@ class Fit:
         2 record_every, … A diverged run repeats its last finite entry (infinite loss if the first
         iteration failed).
       status: () int32, a `Status`.
+      num_insertions: () int32, components that an `Escape` put in; 0 without one.
 
     After `sweep` each leaf has a leading axis of seeds.
 
@@ -205,6 +206,7 @@ class Fit:
     mixture: Mixture
     history: Info
     status: jax.Array
+    num_insertions: jax.Array
 
 
 class DivergedError(RuntimeError):

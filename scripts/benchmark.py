@@ -7,6 +7,7 @@ Suites, each described in its file in scripts/benchmarks/:
 
     estep    the E-step against its floor, NumPy and the textbook form
     sweep    a sweep over seeds against NumPy and plain `vmap`
+    weights  weights solved to optimality against first-order rules and a conic solver
     peers    classical EM against scikit-learn, gmmx, pomegranate, torchgmm and tgmm
     growth   time and peak memory as N, n, d and S grow
     startup  from process start to the first iteration, with and without a compilation cache
@@ -30,7 +31,7 @@ from typing import Any
 
 from benchmarks import cores
 
-SUITES = ("estep", "sweep", "peers", "growth", "startup", "devices", "gpu")
+SUITES = ("estep", "sweep", "weights", "peers", "growth", "startup", "devices", "gpu")
 
 
 def main() -> None:
