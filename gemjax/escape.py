@@ -84,10 +84,11 @@ class Escape:
     """What `fit` and `sweep` do about a fit that is stuck: look for a component that pays.
 
     Every `every` iterations, a fit whose loss fell by less than `stall` since the last time is
-    given a `certificate`. Where one more component pays, it is put in by `insert`, unless the loss,
-    with what the merging costs, would fall by less than the price. So the loss still never
-    increases, and a fit ends birth-optimal, to the search's best knowledge, as long as it has a
-    slot to spare. The last insertion is at least `every` iterations before the end.
+    given a `certificate`, unless it has hardly moved since one that found nothing. Where one more
+    component pays, it is put in by `insert`, unless the loss, with what the merging costs, would
+    fall by less than the price. So the loss still never increases, and a fit ends birth-optimal, to
+    the search's best knowledge, as long as it has a slot to spare. The last insertion is at least
+    `every` iterations before the end.
 
     Differentiable through: what is inserted, and where, is held fixed.
 
@@ -96,7 +97,8 @@ class Escape:
       price: () what a component must gain, nats per point, traced; None is the price of
         `certificate`. 0 goes on to the nonparametric MLE.
       stall: () fall of the loss over `every` iterations, nats per point, below which a fit is
-        looked at, traced. Looking too early costs time and nothing else.
+        looked at, traced. Looking too early costs time and nothing else. With a smaller price
+        choose a smaller `stall`, too.
       every: static, iterations between looks, at least 1. Under `vmap` every look takes the time of
         a certificate, whether a fit stalls or not.
       num_starts, num_steps: static, as for `certificate`.

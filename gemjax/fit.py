@@ -18,10 +18,15 @@ from gemjax.types import Fit, Info, Mixture, State, Status, Target
 
 
 class Watch(NamedTuple):
-    """What an `Escape` goes by: () iterations done, the loss at the last look, insertions."""
+    """What an `Escape` goes by, each ().
+
+    iteration: iterations done; loss: at the last look; settled: loss when a certificate found
+    nothing that pays, infinite since the last insertion; insertions: their number.
+    """
 
     iteration: jax.Array
     loss: jax.Array
+    settled: jax.Array
     insertions: jax.Array
 
 
@@ -109,7 +114,7 @@ def start(solver: Solver, mixture: Mixture) -> Carry:
     """What the loop carries before the first iteration."""
     infinity = jnp.asarray(jnp.inf, mixture.means.dtype)
     nothing = Info(infinity, infinity, infinity, jnp.int32(0))
-    watch = Watch(jnp.int32(0), infinity, jnp.int32(0))
+    watch = Watch(jnp.int32(0), infinity, infinity, jnp.int32(0))
     return solver.init(mixture), nothing, jnp.int32(Status.OK), watch
 
 
@@ -156,13 +161,17 @@ def _look(way: Exit, solver: Solver, points: Blocks | Chunks, carry: Carry) -> C
 
     def look() -> Carry:
         state, info, status, watch = carry
-        stalled = (watch.loss - info.loss < way.stall) & (status == Status.OK)
+        # A fit that has hardly moved since nothing paid would get the same answer.
+        stalled = (watch.loss - info.loss < way.stall) & (watch.settled - info.loss >= way.stall)
+        asked = stalled & (status == Status.OK) & (watch.iteration <= way.last)
         state, pays = jax.lax.cond(
-            stalled & (watch.iteration <= way.last),
+            asked,
             lambda: _escaped(way, solver, points, state),
             lambda: (state, vary_alike(jnp.zeros((), bool), state)),
         )
-        watch = Watch(watch.iteration, info.loss, watch.insertions + pays.astype(jnp.int32))
+        settled = jnp.where(asked, jnp.where(pays, jnp.inf, info.loss), watch.settled)
+        insertions = watch.insertions + pays.astype(jnp.int32)
+        watch = Watch(watch.iteration, info.loss, settled, insertions)
         return state, info, status, watch
 
     # The same for all seeds of a batch, so that under `vmap` it is a branch, too.
