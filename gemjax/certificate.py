@@ -179,8 +179,9 @@ def search(
 ) -> Certificate:
     """`certificate` on prepared points, for use inside a computation.
 
-    `candidates` (k, d) are points of the target in random order; they, the midpoints of neighbours
-    among them and the fitted means are where ascents may start. `price` () None is BIC's.
+    `candidates` (k, d) are points of the target in random order, the same on all devices; with
+    midpoints of neighbours among them, the farthest points and the means they make up the pool.
+    `price` () None is BIC's, so for a population target it must be given.
     """
     axis = blocks.axis
     inputs = jax.lax.stop_gradient((mixture, candidates, price))
