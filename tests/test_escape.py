@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jax.test_util import check_grads
 
 import gemjax as gj
-from gemjax.escape import leave, place, prepare
+from gemjax.escape import leave, prepare
 
 DATA = Path(__file__).parents[1] / "configs" / "data"
 TRAP = gj.make_mixture([-3.0, 3.0, 12.0])
@@ -56,7 +56,7 @@ def test_insert_takes_a_weightless_slot_for_nothing():
     together = jax.vmap(lambda weight: gj.insert(mixture, jnp.ones(1), weight=weight).weights)
     np.testing.assert_allclose(together(jnp.array([0.0, 0.5]))[:, 2], [0.0, 0.5])
     check_grads(
-        lambda means, at: place(gj.Mixture(means, TRAP.log_weights), at, jnp.asarray(0.1)).means,
+        lambda means, at: gj.insert(gj.Mixture(jnp.asarray(means), TRAP.log_weights), at).means,
         (TRAP.means, jnp.zeros(1)),
         order=1,
     )
@@ -161,17 +161,27 @@ TARGET = gj.empirical(gj.sample(jax.random.key(0), TRUTH, 600))
 ESCAPE = gj.Escape(jax.random.key(2), every=10, num_starts=16, num_steps=20)
 
 
-def sweep(escape=ESCAPE, T=60, **more):
+STUCK = jnp.stack([TRUTH.means[0], TRUTH.means[0] + 0.5, -TRUTH.means[0]])
+
+
+def stuck(key, target, n):
+    """Two components on one cluster and one between the others, or a good start."""
+    means = jnp.where(jax.random.bernoulli(key), STUCK, TRUTH.means)
+    return gj.Mixture(means + 0.1 * jax.random.normal(key, (n, 2)), TRUTH.log_weights)
+
+
+def sweep(**more):
     return gj.sweep(
-        jax.random.key(1), SOLVER, TARGET, num_seeds=6, num_components=3, num_iterations=T,
-        escape=escape, **more,
+        jax.random.key(1), SOLVER, TARGET, num_seeds=6, num_components=3, num_iterations=60,
+        init=stuck, escape=ESCAPE, **more,
     )  # fmt: skip
 
 
 def test_sweep_is_the_same_however_it_is_cut():
     alone = sweep()
-    assert alone.num_insertions.sum() > 0
-    assert jax.vmap(gj.recovery, in_axes=(0, None))(alone.mixture, TRUTH).recovered.all()
+    assert 0 < (alone.num_insertions > 0).sum() < 6
+    found = jax.vmap(functools.partial(gj.recovery, truth=TRUTH, tolerance=0.3))(alone.mixture)
+    assert found.recovered.all()
     assert (jnp.diff(alone.history.loss, axis=1) <= 1e-12).all()
     mesh = Mesh(np.array(jax.devices()[:2]).reshape(1, 2), ("seed", "data"))
     for other in (sweep(batch_size=3), sweep(mesh=mesh)):
@@ -180,23 +190,18 @@ def test_sweep_is_the_same_however_it_is_cut():
 
 
 def test_derivatives_and_traces():
-    start = gj.make_mixture(jnp.stack([TRUTH.means[0], TRUTH.means[0] + 0.5, -TRUTH.means[0]]))
-    chex.clear_trace_counter()
-
-    @jax.jit
-    @chex.assert_max_traces(n=1)
     def final(means, price):
         escape = gj.Escape(ESCAPE.key, price, every=10, num_starts=8, num_steps=5)
-        fit = gj.fit(
-            SOLVER, TARGET, gj.Mixture(means, start.log_weights), num_iterations=32, escape=escape
-        )
+        start = gj.Mixture(means, TRUTH.log_weights)
+        fit = gj.fit(SOLVER, TARGET, start, num_iterations=32, escape=escape)
         return fit.history.loss[-1], fit.num_insertions
 
-    assert final(start.means, 0.01)[1] == 1
-    assert final(start.means, 100.0)[1] == 0
+    chex.clear_trace_counter()
+    once = jax.jit(chex.assert_max_traces(n=1)(final))
+    assert once(STUCK, 0.01)[1] == 1
+    assert once(STUCK, 100.0)[1] == 0
     # What is inserted is held fixed, so no finite difference can be taken across it.
-    gradient = jax.grad(lambda means: final.__wrapped__(means, 0.01)[0])(start.means)
-    assert np.isfinite(gradient).all()
+    assert np.isfinite(jax.grad(lambda means: final(means, 0.01)[0])(STUCK)).all()
 
 
 @pytest.mark.slow
