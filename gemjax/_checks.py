@@ -53,6 +53,12 @@ def scalar(name: str, value: Any, dtype: Any, *, positive: bool) -> jax.Array:
     return jax.lax.convert_element_type(array, dtype)
 
 
+def flag(name: str, value: Any) -> None:
+    """A static True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
 def floating(name: str, value: Any) -> jax.Array:
     """A float32 or float64 array; integers and Python numbers take JAX's default float type."""
     if is_concrete(value) and not isinstance(value, jax.Array):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,8 @@ from gemjax.numerics import vary_alike
 from gemjax.solver import Solver
 from gemjax.stream import Stream
 from gemjax.types import Fit, Info, Mixture, State, Status, Target
+
+Carry: TypeAlias = tuple[State, Info, jax.Array]  # state, its last `Info`, status
 
 
 def fit(
@@ -78,9 +80,31 @@ def _fit(
     axis = getattr(target, "axis", None)
     solver, mixture = vary_alike((solver, mixture), target, but=axis)
     target = vary_alike(target, solver, mixture, but=axis)
+    carry = vary_alike(start(solver, mixture), solver, mixture)
+    carry, history = _advance(solver, target, carry, num_iterations, record_every, checkpoint)
+    state, _, status = carry
+    return Fit(state.mixture, history, status)
+
+
+def start(solver: Solver, mixture: Mixture) -> Carry:
+    """What the loop carries before the first iteration."""
+    infinity = jnp.asarray(jnp.inf, mixture.means.dtype)
+    nothing = Info(infinity, infinity, infinity, jnp.int32(0))
+    return solver.init(mixture), nothing, jnp.int32(Status.OK)
+
+
+def _advance(
+    solver: Solver,
+    target: Any,
+    carry: Carry,
+    num_iterations: int,
+    record_every: int,
+    checkpoint: bool = False,
+) -> tuple[Carry, Info]:
+    """The loop itself, from wherever `carry` is; also the history."""
     run = jax.checkpoint(solver.step, prevent_cse=False) if checkpoint else solver.step
 
-    def iterate(carry: tuple[State, Info, jax.Array], _: None) -> tuple[Any, None]:
+    def iterate(carry: Carry, _: None) -> tuple[Carry, None]:
         state, info, status = carry
         new_state, new_info = run(state, target)
         good = (status == Status.OK) & _is_finite(new_state, new_info)
@@ -90,19 +114,17 @@ def _fit(
         )
         return (*kept, jnp.where(good, status, jnp.int32(Status.DIVERGED))), None
 
-    def record(carry: tuple[State, Info, jax.Array], _: None) -> tuple[Any, Info]:
+    def record(carry: Carry, _: None) -> tuple[Carry, Info]:
         carry, _ = jax.lax.scan(iterate, carry, length=record_every)
         return carry, carry[1]
 
-    state = solver.init(mixture)
-    infinity = jnp.asarray(jnp.inf, mixture.means.dtype)
-    nothing = Info(infinity, infinity, infinity, jnp.int32(0))
-    start = (state, nothing, jnp.int32(Status.OK))
-    carry = vary_alike(start, solver, mixture)
     carry, history = jax.lax.scan(record, carry, length=num_iterations // record_every)
     carry, _ = jax.lax.scan(iterate, carry, length=num_iterations % record_every)
-    state, _, status = carry
-    return Fit(state.mixture, history, status)
+    return carry, history
+
+
+# For fits that stop on the way: with `start` and a prepared solver the same as one long fit.
+advance = jax.jit(_advance, static_argnums=(3, 4, 5))
 
 
 def _is_finite(state: State, info: Info) -> jax.Array:
