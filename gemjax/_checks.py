@@ -64,6 +64,12 @@ def code(name: str, value: Any) -> jax.Array:
     return array
 
 
+def flag(name: str, value: Any) -> None:
+    """A static True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {value!r}")
+
+
 def floating(name: str, value: Any) -> jax.Array:
     """A float32 or float64 array; integers and Python numbers take JAX's default float type."""
     if is_concrete(value) and not isinstance(value, jax.Array):

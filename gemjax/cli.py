@@ -157,10 +157,19 @@ def fit_command(
     seed: Annotated[int, typer.Option(help="Of the random start.")] = 0,
     seeds: Annotated[int, typer.Option(help="Starts; the lowest loss is kept.")] = 1,
     mean_rule: Annotated[
-        Literal["em", "gradient"],
-        typer.Option(help="em moves a mean to its barycentre; gradient is the paper's step."),
+        Literal["em", "overrelaxed", "gradient"],
+        typer.Option(
+            help="em moves a mean to its barycentre, overrelaxed ever farther while the loss "
+            "falls; gradient is the paper's step."
+        ),
     ] = "em",
-    step_size: Annotated[float, typer.Option(help="Of the mean step; 1 at most.")] = 1.0,
+    monotone: Annotated[
+        bool,
+        typer.Option("--monotone", help="Take em's step where another one raised the loss."),
+    ] = False,
+    step_size: Annotated[
+        float, typer.Option(help="Of em and gradient, 1 at most; overrelaxed finds its own.")
+    ] = 1.0,
     weight_rule: Annotated[
         Literal["mirror", "euclidean", "multiplicative", "newton", "fixed"], typer.Option()
     ] = "mirror",
@@ -214,7 +223,11 @@ def fit_command(
         seeds=seeds,
         iterations=iterations,
         solver=GradientEM(
-            step_size, weight_rule=weight_rule, weight_steps=weight_steps, mean_rule=mean_rule
+            step_size,
+            weight_rule=weight_rule,
+            weight_steps=weight_steps,
+            mean_rule=mean_rule,
+            monotone=monotone,
         ),
         precision=precision,
         labels=labels,

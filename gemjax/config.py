@@ -70,7 +70,8 @@ class SolverTable:
     weight_tolerance: float = _least(0, 1e-6)
     weight_steps: int = _least(0, 10)
     weight_rule: Literal["mirror", "euclidean", "multiplicative", "newton", "fixed"] = "mirror"
-    mean_rule: Literal["gradient", "em"] = "gradient"
+    mean_rule: Literal["gradient", "em", "overrelaxed", "polyak"] = "gradient"
+    monotone: bool = False
     active_weight: float = _least(0, 1e-3)
     num_iterations: int = _least(1, 300)
     record_every: int = _least(1, 1)
@@ -285,6 +286,12 @@ def _check_point(path: Path, point: Point) -> None:
         raise InputError(f'{path}: target.stream needs target.kind = "file" and no target.columns')
     if target.stream and model.init not in ("from_mixture", "from_target"):
         raise InputError(f'{path}: model.init = "{model.init}" cannot start from a target.stream')
+    if point.solver.mean_rule == "polyak" and target.kind != "population":
+        raise InputError(
+            f'{path}: solver.mean_rule = "polyak" needs the least loss there is, which only a '
+            f'[truth] with target.kind = "population" tells (on samples fits go below the '
+            f'truth\'s), got target.kind = "{target.kind}"'
+        )
     if model.init == "from_mixture" and truth is None:
         raise InputError(f'{path}: a [truth] is needed for model.init = "from_mixture"')
     if model.init == "spectral" and model.rank is None:

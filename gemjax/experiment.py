@@ -17,7 +17,7 @@ from gemjax import initialize, truth
 from gemjax.config import Point, TruthTable
 from gemjax.diagnosis import Diagnosis, diagnose
 from gemjax.files import InputError, check_points, open_stream, read_points
-from gemjax.fit import fit
+from gemjax.fit import advance, start
 from gemjax.mixture import make_mixture, sample
 from gemjax.recovery import Recovery, recovery
 from gemjax.solver import ClassicalEM, GradientEM, classical_em, loss
@@ -51,15 +51,16 @@ def build(point: Point, folder: Path) -> Problem:
             f"truth has dimension {true.means.shape[1]}, the data of {point.target.path} "
             f"{target.shape[1]}; they must agree"
         )
+    truth_loss = None if true is None else float(loss(true, target))
     return Problem(
         truth=true,
         target=target,
-        truth_loss=None if true is None else float(loss(true, target)),
+        truth_loss=truth_loss,
         columns=columns,
         offset=offset,
         scale=point.target.scale if point.target.kind == "file" else 1.0,
         init=_init(point, true),
-        solver=_solver(point),
+        solver=_solver(point, truth_loss),
     )
 
 
@@ -109,7 +110,7 @@ def _init(point: Point, true: Mixture | None) -> Init:
     return initialize.plus_plus if model.init == "plus_plus" else initialize.from_target
 
 
-def _solver(point: Point) -> GradientEM | ClassicalEM:
+def _solver(point: Point, truth_loss: float | None) -> GradientEM | ClassicalEM:
     table = point.solver
     if table.method == "classical_em":
         return classical_em(active_weight=table.active_weight)
@@ -120,6 +121,9 @@ def _solver(point: Point) -> GradientEM | ClassicalEM:
         weight_steps=table.weight_steps,
         weight_rule=table.weight_rule,
         mean_rule=table.mean_rule,
+        monotone=table.monotone,
+        # In the population limit, of which the config makes sure, nothing is better than the truth.
+        optimal_loss=truth_loss if table.mean_rule == "polyak" else None,
         active_weight=table.active_weight,
     )
 
@@ -226,10 +230,9 @@ def follow_weights(problem: Problem, point: Point) -> np.ndarray:
     mixture = problem.init(key, problem.target, point.model.num_components)
     weights = [np.asarray(mixture.weights)]
     every = point.solver.record_every
+    solver, data = problem.solver.prepare(problem.target, mixture)
+    carry = start(solver, mixture)
     for _ in range(point.solver.num_iterations // every):
-        # The named mean rules carry no state, so that runs of `every` iterations join up.
-        mixture = fit(
-            problem.solver, problem.target, mixture, num_iterations=every, record_every=every
-        ).mixture
-        weights.append(np.asarray(mixture.weights))
+        carry, _ = advance(solver, data, carry, every, every)
+        weights.append(np.asarray(carry[0].mixture.weights))
     return np.stack(weights)

@@ -33,6 +33,7 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
 }
 _MOST_DRAWN = 20_000  # points in a scatter plot
+_ROUNDING = 1e-9  # a loss below the truth's by less is as low as the truth's
 
 
 def draw_run(folder: Path, config: Config, results: list[dict], problems: list[Any]) -> None:
@@ -51,10 +52,12 @@ def draw_run(folder: Path, config: Config, results: list[dict], problems: list[A
                 name = "weights.png" if len(results) == 1 else f"weights-{i}.png"
                 title = _label(varying[i]) or "Weights over time"
                 _save(weights(arrays["followed_weights"], every[i], title), folder / name)
-        if "iterations" in results[0] and "truth.separation" in varying[0]:
+        against = [k for k in ("truth.separation", "solver.mean_rule") if k in varying[0]]
+        if "iterations" in results[0] and against:
             reach = config.points[0].report.reach
             assert reach is not None  # there would be no iterations without it
-            _save(iterations(varying, results, reach), folder / "iterations.png")
+            draw = iterations if against[0] == "truth.separation" else mean_rules
+            _save(draw(varying, results, reach), folder / "iterations.png")
         best, problem = results[-1], problems[-1]
         if problem.truth is None and problem.target.shape[1] <= 2:
             s = int(np.argmin(best["loss"]))
@@ -144,7 +147,7 @@ def loss_curves(
     shown = range(len(results))
     if len(results) > len(_COLOURS):  # evenly spread over the grid
         shown = np.linspace(0, len(results) - 1, len(_COLOURS)).round().astype(int)  # type: ignore[assignment]
-    positive = True
+    lowest = np.inf
     for colour, i in zip(_COLOURS, shown, strict=False):
         curves = results[i]["history_loss"][results[i]["status"] == 0].astype(np.float64)
         if not len(curves):
@@ -152,12 +155,14 @@ def loss_curves(
         curves = curves - (floors[i] or 0.0)
         time = (np.arange(curves.shape[1]) + 1) * every[i]
         low, middle, high = np.percentile(curves, [10, 50, 90], axis=0)
-        positive &= bool((low > 0).all())
+        lowest = min(lowest, float(low.min()))
         axes.plot(time, middle, color=colour, lw=2, label=_label(varying[i]) or "median")
         axes.fill_between(time, low, high, color=colour, alpha=0.2, lw=0)
     axes.set_xscale("log")
-    if excess and positive:
+    if excess and lowest > -_ROUNDING:
         axes.set_yscale("log")
+        if lowest <= 0:
+            axes.set_ylim(bottom=_ROUNDING)
     elif excess:
         # On samples a good fit ends below the truth's own loss.
         axes.set_yscale("symlog", linthresh=1e-3)
@@ -224,6 +229,56 @@ def iterations(varying: list[dict[str, Any]], results: list[dict], reach: float)
     axes.set_title("Iterations against separation (median, quartiles)")
     if any(groups):
         axes.legend()
+    return figure
+
+
+def mean_rules(varying: list[dict[str, Any]], results: list[dict], reach: float) -> Figure:
+    """Iterations to an excess loss per mean rule: median and quartiles of the seeds that reach it.
+
+    One colour per other setting. Where not all seeds reach it, their number stands beside.
+    """
+    rules = list(dict.fromkeys(setting["solver.mean_rule"] for setting in varying))
+    rests = [{k: v for k, v in s.items() if k != "solver.mean_rule"} for s in varying]
+    labels = list(dict.fromkeys(_label(rest) for rest in rests))
+    figure, axes = _axes(7.5, 1.6 + len(rules) * max(0.5, 0.24 * len(labels)))
+    spread = min(0.2, 0.7 / len(labels))
+    unreached: list[tuple[float, str, str]] = []
+    for setting, rest, arrays in zip(varying, rests, results, strict=True):
+        k = labels.index(_label(rest))
+        height = rules.index(setting["solver.mean_rule"]) + spread * (k - (len(labels) - 1) / 2)
+        colour = _COLOURS[k % len(_COLOURS)]
+        hits, trials = arrays["iterations"][arrays["iterations"] > 0], len(arrays["iterations"])
+        missing = f"{len(hits)} of {trials} seeds" if len(hits) < trials else ""
+        if not len(hits):
+            unreached.append((height, missing, colour))
+            continue
+        low, middle, high = np.percentile(hits, [25, 50, 75])
+        axes.errorbar(
+            [middle], [height], xerr=[[middle - low], [high - middle]], fmt="o", capsize=4,
+            color=colour, markersize=7,
+        )  # fmt: skip
+        axes.annotate(
+            f"{middle:g}" + (f"  ({missing})" if missing else ""), (high, height), (8, 0),
+            textcoords="offset points", va="center", fontsize=10, color=colour,
+        )  # fmt: skip
+    for height, text, colour in unreached:
+        axes.annotate(
+            text, (0.02, height), xycoords=("axes fraction", "data"), va="center", fontsize=10,
+            color=colour,
+        )  # fmt: skip
+    if any(labels):
+        for k, label in enumerate(labels):
+            axes.plot([], [], "o", color=_COLOURS[k % len(_COLOURS)], label=label)
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    axes.set_xscale("log")
+    axes.margins(x=0.15)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_yticks(range(len(rules)), rules)
+    axes.set_ylim(len(rules) - 0.5, -0.5)
+    axes.set_xlabel(f"iterations to excess loss {reach:g}")
+    axes.set_title("Iterations of each mean rule (median, quartiles)")
     return figure
 
 

@@ -129,7 +129,8 @@ def _advance(
 ) -> tuple[Carry, Info]:
     """The loop itself, from wherever `carry` is; also the history."""
     run = jax.checkpoint(solver.step, prevent_cse=False) if checkpoint else solver.step
-    points = None if way is None else as_blocks(target, len(carry[0].mixture.means))
+    n = len(carry[0].mixture.means)
+    look = None if way is None else functools.partial(_look, way, solver, as_blocks(target, n))
 
     def iterate(carry: Carry, _: None) -> tuple[Carry, None]:
         state, info, status, watch = carry
@@ -141,7 +142,7 @@ def _advance(
         )
         status = jnp.where(good, status, jnp.int32(Status.DIVERGED))
         carry = (*kept, status, watch._replace(iteration=watch.iteration + 1))
-        return carry if way is None else _look(way, solver, points, carry), None
+        return carry if look is None else look(carry), None
 
     def record(carry: Carry, _: None) -> tuple[Carry, Info]:
         carry, _ = jax.lax.scan(iterate, carry, length=record_every)

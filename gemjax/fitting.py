@@ -26,7 +26,7 @@ from gemjax.files import (
     write_csv,
     write_json,
 )
-from gemjax.fit import fit
+from gemjax.fit import advance, start
 from gemjax.mixture import responsibilities
 from gemjax.solver import GradientEM, loss
 from gemjax.stream import Stream
@@ -168,8 +168,7 @@ def _best(
 ) -> tuple[Mixture, dict[str, np.ndarray], int, int, list[float]]:
     """The start with the lowest final loss: mixture, history, status, its number; and all losses.
 
-    Each start runs in several calls, so that progress can be shown and Ctrl-C is heard; the
-    named mean rules carry no state, so these join up.
+    Each start runs in several calls, so that progress can be shown and Ctrl-C is heard.
     """
     inits: dict[str, Any] = {
         "from_target": initialize.from_target,
@@ -188,11 +187,12 @@ def _best(
     for seed in range(options.seeds):
         key = jax.random.fold_in(jax.random.key(options.seed), seed)
         mixture = init(key, target, options.components)
-        parts, done, status = [], 0, int(Status.OK)
+        solver, data = options.solver.prepare(target, mixture)
+        carry, parts, done = start(solver, mixture), [], 0
         for length in lengths:
-            result = fit(options.solver, target, mixture, num_iterations=length)
-            mixture, status = result.mixture, int(result.status)
-            parts.append(result.history)
+            carry, part = advance(solver, data, carry, length, 1)
+            mixture, status = carry[0].mixture, int(carry[2])
+            parts.append(part)
             done += length
             on_progress(seed * options.iterations + done, total)
             if status != Status.OK:

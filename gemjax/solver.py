@@ -47,13 +47,31 @@ class GradientEM:
     """Gradient EM: near-optimal weights, then a gradient step on the means.
 
     Algorithm 1 of Zhou, Xu, Fazel and Du (arXiv 2506.06584): at fixed means, up to `weight_steps`
-    steps on the weights, warm-started; then one E-step; then one step on the means. The loss does
-    not increase from one iteration to the next with "mirror", "multiplicative" or "newton" weights
-    and "gradient" or "em" means at step_size <= 1.
+    steps on the weights, warm-started; then one E-step; then one step on the means. Beyond
+    rounding, the loss does not increase from one iteration to the next with "mirror",
+    "multiplicative", "newton" or "fixed" weights and
+    - "gradient" or "em" means at step_size <= 1, or
+    - any mean rule at any step size with `monotone`.
+
+    Mean rules, with the masses s_i = E[ψ_i]:
+    - "gradient", the paper's: μ − η ∂L/∂μ.
+    - "em": μ_i − η ∂L/∂μ_i / s_i, which at step_size 1 is classical EM's mean step, to the
+      barycentre E[ψ_i x]/s_i. A component without mass stays, here and below.
+    - "overrelaxed": EM's mean step times a factor that starts at 1, grows by 1.1 per iteration and
+      goes back to 1 when the loss rose (Salakhutdinov and Roweis 2003, "Adaptive overrelaxed
+      bound optimization methods"; with `monotone`, as there, such a step is not taken at all).
+    - "polyak": EM's mean step while it shrinks |∇L|² = Σ_i |∂L/∂μ_i|²/s_i below 0.8 of itself, and
+      then once EM's step times (L − L*)/|∇L|², but at least EM's, and so that no mean moves farther
+      than 1, the noise's standard deviation. Short steps lead into the ravine of the loss where
+      components share a true mean, the long one goes along it (Davis, Drusvyatskiy and Jiang,
+      arXiv 2409.19791; for mixtures Wang, Fazel and Charisopoulos, arXiv 2605.30936: a locally
+      linear rate). EM's metric, when a step is long, and the bound are ours.
+    - any optax `GradientTransformation`, fed with ∂L/∂μ and the extra arguments `mass` (n,) and
+      `value`, the loss (). Keep one transformation object: a new one compiles anew.
 
     Args:
-      step_size: () η, traced. 1 is the largest for which the loss never increases. Not used when
-        `mean_rule` is an optax transformation, which has a learning rate of its own.
+      step_size: () η, traced. 1 is the largest for which the loss never increases. Used by
+        "gradient" and "em" only; the other rules bring step sizes of their own.
       weight_step_size: () step of the weight rule, traced. "mirror" and "euclidean" never use more
         than 1/max_i r_i, so any positive value is safe.
       weight_tolerance: () duality gap (nats per point) at which the weight steps stop, traced.
@@ -62,14 +80,20 @@ class GradientEM:
         "multiplicative" (EM's own update π_i r_i), "newton" (solved to optimality, as by
         `solve_weights`: a step costs O(N n²) and one to three are usual once warm; inactive
         components get exactly 0) or "fixed" (the weights stay).
-      mean_rule: static. "gradient" (the paper's), "em" (classical EM's mean step at step_size 1) or
-        any optax `GradientTransformation`, fed with ∂L/∂μ and the extra argument `mass` (n,). Keep
-        one transformation object: a new one compiles anew.
+      mean_rule: static, one of the above.
+      monotone: static. Computes the loss after the mean step, at the price of one E-step per
+        iteration; where it is not as low as before (or NaN), EM's mean step, which never raises
+        it, is taken instead. An optax state does not hear of that. The long steps of "polyak"
+        often raise the loss where clusters overlap; it may then be no faster than EM.
+      optimal_loss: () L*, the least loss of any mixture (nats per point), traced; needed by
+        "polyak" alone. For a `population` target it is the truth's loss. Once the loss is below
+        it, "polyak" is "em" at step_size 1; if it is too low, the long steps go too far.
       active_weight: () weight from which a component counts as active in `Info`, traced.
       blocking: static, how the E-step walks over the points; a speed and memory setting only.
 
     Raises (from `step` and `fit`):
-      ValueError: a step size that is not positive, a negative tolerance, an unknown rule.
+      ValueError: a step size or optimal loss that is not positive, a negative tolerance, an unknown
+        rule, "polyak" without `optimal_loss`.
 
     >>> import gemjax as gj
     >>> solver = gj.GradientEM(step_size=1.0, weight_steps=20)
@@ -83,9 +107,11 @@ class GradientEM:
     weight_step_size: ArrayLike = 1.0
     weight_tolerance: ArrayLike = 1e-6
     active_weight: ArrayLike = dataclasses.field(default=1e-3, kw_only=True)
+    optimal_loss: ArrayLike | None = dataclasses.field(default=None, kw_only=True)
     weight_steps: int = dataclasses.field(default=10, kw_only=True, metadata=_STATIC)
     weight_rule: str = dataclasses.field(default="mirror", kw_only=True, metadata=_STATIC)
     mean_rule: MeanRule = dataclasses.field(default="gradient", kw_only=True, metadata=_STATIC)
+    monotone: bool = dataclasses.field(default=False, kw_only=True, metadata=_STATIC)
     blocking: Blocking = dataclasses.field(default=AUTOMATIC, kw_only=True, metadata=_STATIC)
 
     def prepare(
@@ -97,6 +123,16 @@ class GradientEM:
         _checks.one_of("weight_rule", self.weight_rule, weights.RULES)
         if not isinstance(self.mean_rule, optax.GradientTransformation):
             _checks.one_of("mean_rule", self.mean_rule, means.RULES)
+        _checks.flag("monotone", self.monotone)
+        optimal_loss = self.optimal_loss
+        if optimal_loss is not None:
+            # No density exceeds (2π)^{−d/2}, so no loss is below (d/2) log 2π.
+            optimal_loss = _checks.scalar("optimal_loss", optimal_loss, dtype, positive=True)
+        elif self.mean_rule == "polyak":
+            raise ValueError(
+                'optimal_loss must be given for mean_rule "polyak", got None; for a population '
+                "target it is the loss of the truth"
+            )
         solver = dataclasses.replace(
             self,
             step_size=_checks.scalar("step_size", self.step_size, dtype, positive=True),
@@ -109,6 +145,7 @@ class GradientEM:
             active_weight=_checks.scalar(
                 "active_weight", self.active_weight, dtype, positive=False
             ),
+            optimal_loss=optimal_loss,
         )
         return solver, _prepare(target, mixture, self.blocking, axis)
 
@@ -132,11 +169,24 @@ class GradientEM:
             weight_tolerance=solver.weight_tolerance,
         )
         found = statistics(stored, log_weights)
-        mu, mean_state = means.step(
-            solver.mean_rule, solver.step_size, state.mean_state, mu, found.gradient, found.mass
+        moved, mean_state = means.step(
+            solver.mean_rule,
+            state.mean_state,
+            mu,
+            found,
+            step_size=solver.step_size,
+            optimal_loss=solver.optimal_loss,
         )
+        if solver.monotone:
+            candidate = jax.lax.stop_gradient(Mixture(moved, log_weights))
+            good = expect(candidate, blocks).loss <= found.loss  # NaN is not
+            moved, mean_state = jax.tree.map(
+                lambda new, old: jnp.where(good, new, old),
+                (moved, mean_state),
+                (mu + means.em_step(found), means.refused(solver.mean_rule, mean_state)),
+            )
         info = _info(found, log_weights, solver.active_weight)
-        return State(Mixture(mu, log_weights), mean_state), info
+        return State(Mixture(moved, log_weights), mean_state), info
 
 
 @jax.tree_util.register_dataclass

@@ -80,7 +80,7 @@ class State:
 
     Attributes:
       mixture: the current `Mixture`.
-      mean_state: state of the mean rule, an optax state (empty for the named rules).
+      mean_state: state of the mean rule: an optax state, or what a named rule carries, if anything.
 
     >>> import gemjax as gj
     >>> state = gj.GradientEM().init(gj.make_mixture([[0.0], [1.0]]))

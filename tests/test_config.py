@@ -62,6 +62,8 @@ BAD = [
     ({"solver": {"step_size": [0.5, -1]}}, "solver.step_size must be greater than 0, got -1.0"),
     ({"solver": {"step_size": float("inf")}}, "solver.step_size must be a finite number"),
     ({"solver": {"weight_rule": "newtn"}}, "solver.weight_rule must be one of mirror"),
+    ({"solver": {"mean_rule": "polyak"}}, 'solver.mean_rule = "polyak" needs .* got .* "samples"'),
+    ({"solver": {"monotone": 1}}, "solver.monotone must be true or false, got 1"),
     ({"solver": {"num_iterations": 2.5}}, "solver.num_iterations must be an integer, got 2.5"),
     ({"solver": {"num_iterations": 3, "record_every": 4}}, "record_every = 4 is more than"),
     ({"model": {"num_components": 0}}, "model.num_components must be at least 1, got 0"),

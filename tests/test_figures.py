@@ -55,6 +55,13 @@ def test_loss_below_the_truths_is_shown():
     assert axes.get_ylim()[0] < -0.5
 
 
+def test_loss_that_rounds_below_the_truths_keeps_its_log_axis():
+    results = [{"history_loss": np.array([[2.0, 1.0 - 1e-12]]), "status": np.array([0])}]
+    axes = figures.loss_curves([{}], results, [1.0], [1]).axes[0]
+    assert axes.get_yscale() == "log"
+    assert axes.get_ylim()[0] == 1e-9
+
+
 def test_weights_has_a_line_per_component():
     followed = np.array([[0.25] * 4, [0.5, 0.5, 1e-9, 0.0]])
     axes = figures.weights(followed, 10, "title").axes[0]
@@ -68,6 +75,26 @@ def test_iterations_on_log_axes():
     axes = figures.iterations(varying, results, 1e-4).axes[0]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     np.testing.assert_allclose(axes.containers[0][0].get_ydata(), [200, 15])
+
+
+def test_mean_rules_with_the_seeds_that_arrive():
+    varying = [
+        {"model.num_components": n, "solver.mean_rule": rule}
+        for n in (3, 20)
+        for rule in ("gradient", "em")
+    ]
+    counts = [[40, 0, 60, 50], [10, 10, 10, 10], [0, 0, 0, 0], [300, 400, 500, 600]]
+    results = [{"iterations": np.array(c)} for c in counts]
+    axes = figures.mean_rules(varying, results, 1e-6).axes[0]
+    assert axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["gradient", "em"]
+    middles = [float(container[0].get_xdata()[0]) for container in axes.containers]
+    assert middles == [50, 10, 450]
+    ends = axes.containers[2][2][0].get_segments()[0][:, 0]
+    np.testing.assert_allclose(ends, [375, 525])
+    texts = {text.get_text() for text in axes.texts}
+    assert texts == {"50  (3 of 4 seeds)", "10", "450", "0 of 4 seeds"}
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["n = 3", "n = 20"]
 
 
 @pytest.mark.parametrize("d", [1, 2])
