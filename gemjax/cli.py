@@ -174,6 +174,14 @@ def fit_command(
         Literal["mirror", "euclidean", "multiplicative", "newton", "fixed"], typer.Option()
     ] = "mirror",
     weight_steps: Annotated[int, typer.Option(help="Most weight steps per iteration.")] = 2,
+    escape: Annotated[
+        bool,
+        typer.Option("--escape", help="Where the fit stalls, insert a component that pays."),
+    ] = False,
+    no_certificate: Annotated[
+        bool,
+        typer.Option("--no-certificate", help="Do not ask how much the fit could still gain."),
+    ] = False,
     labels: Annotated[
         bool, typer.Option("--labels", help="Write labels.csv: per point a row of components.csv.")
     ] = False,
@@ -205,6 +213,8 @@ def fit_command(
             raise InputError(f"--{option} must be positive and finite, got {number}")
     if stream and (columns is not None or weights is not None or init != "from_target"):
         raise InputError("--stream goes with neither --columns, --weights nor another --init")
+    if escape and components < 2:
+        raise InputError(f"--escape needs at least 2 --components, got {components}")
     if init == "spectral" and rank is None:
         raise InputError("--init spectral needs --rank")
     # x.csv.gz and x.csv both go to runs/x.
@@ -229,6 +239,8 @@ def fit_command(
             mean_rule=mean_rule,
             monotone=monotone,
         ),
+        escape=escape,
+        certificate=not no_certificate,
         precision=precision,
         labels=labels,
         responsibilities=responsibilities,
@@ -244,11 +256,17 @@ def fit_command(
         for mean, weight in zip(result.means[:10], result.weights[:10], strict=True)
     ]
     _print_table(f"{data.name}: the heaviest of {components} components", header, rows)
+    inserted = summary.get("num_insertions", 0)
     print(
         f"loss {summary['loss_nats_per_point']:.6f} nats per point, "
-        f"{summary['num_active']} components with weight; "
+        f"{summary['num_active']} components with weight"
+        f"{f', {inserted} inserted on the way' if inserted else ''}; "
         f"{summary['wall_seconds']:.0f} s on {summary['device']}; results in {out}"
     )
+    if "certificate" in summary:
+        advice = "try more components" if escape else "try --escape or more components"
+        lines = report.certificate_lines(summary["certificate"], result.columns, advice)
+        print("\n".join(lines))
 
 
 def _figures(name: str) -> Callable[..., None]:

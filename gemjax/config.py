@@ -72,9 +72,21 @@ class SolverTable:
     weight_rule: Literal["mirror", "euclidean", "multiplicative", "newton", "fixed"] = "mirror"
     mean_rule: Literal["gradient", "em", "overrelaxed", "polyak"] = "gradient"
     monotone: bool = False
+    escape: bool = False  # by the settings in [escape]
     active_weight: float = _least(0, 1e-3)
     num_iterations: int = _least(1, 300)
     record_every: int = _least(1, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class EscapeTable:
+    """[escape]: Escape's fields, for solver.escape."""
+
+    price: float | None = _least(0, None)
+    stall: float = _least(0, 1e-3)
+    every: int = _least(1, 25)
+    num_starts: int = _least(1, 64)
+    num_steps: int = _least(1, 50)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +104,7 @@ class ReportTable:
 
     reach: float | None = _above(0, None)  # excess loss whose first iteration is reported
     weights: bool = False  # follow the weights of the first seed
+    certificate: bool = False  # of every seed's fit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +115,7 @@ class Point:
     target: TargetTable
     model: ModelTable
     solver: SolverTable
+    escape: EscapeTable
     sweep: SweepTable
     report: ReportTable
 
@@ -124,6 +138,7 @@ _TABLES: dict[str, Any] = {
     "target": TargetTable,
     "model": ModelTable,
     "solver": SolverTable,
+    "escape": EscapeTable,
     "sweep": SweepTable,
     "report": ReportTable,
 }
@@ -301,6 +316,8 @@ def _check_point(path: Path, point: Point) -> None:
             f"{path}: solver.record_every = {point.solver.record_every} is more than "
             f"solver.num_iterations = {point.solver.num_iterations}"
         )
+    if point.solver.escape and model.num_components < 2:
+        raise InputError(f"{path}: solver.escape needs model.num_components of at least 2, got 1")
     if point.report.reach is not None and truth is None:
         raise InputError(f"{path}: report.reach is an excess over the loss of a [truth]")
     if truth is None:

@@ -14,8 +14,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from gemjax import initialize, truth
+from gemjax.certificate import Certificate, certificate
 from gemjax.config import Point, TruthTable
 from gemjax.diagnosis import Diagnosis, diagnose
+from gemjax.escape import Escape, prepare
 from gemjax.files import InputError, check_points, open_stream, read_points
 from gemjax.fit import advance, start
 from gemjax.mixture import make_mixture, sample
@@ -39,6 +41,7 @@ class Problem:
     scale: float
     init: Init
     solver: GradientEM | ClassicalEM
+    escape: Escape | None
 
 
 def build(point: Point, folder: Path) -> Problem:
@@ -61,6 +64,7 @@ def build(point: Point, folder: Path) -> Problem:
         scale=point.target.scale if point.target.kind == "file" else 1.0,
         init=_init(point, true),
         solver=_solver(point, truth_loss),
+        escape=_escape(point),
     )
 
 
@@ -128,6 +132,25 @@ def _solver(point: Point, truth_loss: float | None) -> GradientEM | ClassicalEM:
     )
 
 
+def _escape(point: Point) -> Escape | None:
+    if not point.solver.escape:
+        return None
+    table = point.escape
+    return Escape(
+        _search_key(point),
+        table.price,
+        table.stall,
+        every=table.every,
+        num_starts=table.num_starts,
+        num_steps=table.num_steps,
+    )
+
+
+def _search_key(point: Point) -> jax.Array:
+    """For searches; no seed has this number."""
+    return jax.random.fold_in(jax.random.key(point.sweep.seed), np.uint32(2**32 - 1))
+
+
 def chosen_batch(problem: Problem, point: Point, num_seeds: int) -> int:
     """Seeds to fit side by side on a device that has `num_seeds`: the config's or `sweep`'s."""
     default = default_batch_size(num_seeds, problem.target.shape[0], point.model.num_components)
@@ -151,14 +174,19 @@ _FITTED = (
     "history_weight_gap",
     "history_gradient_norm",
     "history_num_active",
+    "num_insertions",
 )
 
 _JUDGED = tuple(f.name for record in (Recovery, Diagnosis) for f in dataclasses.fields(record))
 
 
+_CERTIFIED = ("npmle_gap", "npmle_usable", "birth_gain", "birth_price", "birth_optimal")
+
+
 def array_names(point: Point) -> tuple[str, ...]:
     """Of the arrays that `run_block` returns."""
-    return _FITTED if point.truth is None else _FITTED + _JUDGED
+    judged = () if point.truth is None else _JUDGED
+    return _FITTED + judged + (_CERTIFIED if point.report.certificate else ())
 
 
 def run_block(
@@ -182,6 +210,7 @@ def run_block(
         batch_size=batch_size,
         mesh=mesh,
         first_seed=first_seed,
+        escape=problem.escape,
     )
     _wait(fits)
     # What several processes computed together, each now goes on with by itself.
@@ -196,17 +225,22 @@ def run_block(
         fits.history.weight_gap,
         fits.history.gradient_norm,
         fits.history.num_active,
+        fits.num_insertions,
     )
     out = dict(zip(_FITTED, arrays, strict=True))
     if problem.truth is not None:
         for record in _judge(fits, problem.truth):
             out |= {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+    if point.report.certificate:
+        found = _certify(fits.mixture, problem.target, _search_key(point))
+        _wait(found)
+        out |= {name: getattr(found, name) for name in _CERTIFIED}
     return {name: np.asarray(array) for name, array in out.items()}
 
 
-def _wait(fits: Fit) -> None:
+def _wait(arrays: Fit | Certificate) -> None:
     """Until the device is done. Python hears Ctrl-C between these naps, but not inside JAX."""
-    while not all(leaf.is_ready() for leaf in jax.tree.leaves(fits)):
+    while not all(leaf.is_ready() for leaf in jax.tree.leaves(arrays)):
         time.sleep(0.002)
 
 
@@ -224,6 +258,11 @@ def _judge(fits: Fit, truth: Mixture) -> tuple[Recovery, Diagnosis]:
     )
 
 
+@jax.jit
+def _certify(mixtures: Mixture, target: Target | Stream, key: jax.Array) -> Certificate:
+    return jax.lax.map(lambda mixture: certificate(mixture, target, key), mixtures)
+
+
 def follow_weights(problem: Problem, point: Point) -> np.ndarray:
     """(T // record_every + 1, n) weights of the first seed, from the start on."""
     key = jax.random.fold_in(jax.random.key(point.sweep.seed), 0)
@@ -231,8 +270,10 @@ def follow_weights(problem: Problem, point: Point) -> np.ndarray:
     weights = [np.asarray(mixture.weights)]
     every = point.solver.record_every
     solver, data = problem.solver.prepare(problem.target, mixture)
-    carry = start(solver, mixture)
-    for _ in range(point.solver.num_iterations // every):
-        carry, _ = advance(solver, data, carry, every, every)
+    carry, way, T = start(solver, mixture), None, point.solver.num_iterations
+    if problem.escape is not None:
+        way = prepare(problem.escape, problem.target, point.model.num_components, T)
+    for _ in range(T // every):
+        carry, _ = advance(solver, data, carry, every, every, False, way)
         weights.append(np.asarray(carry[0].mixture.weights))
     return np.stack(weights)

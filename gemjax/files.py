@@ -251,6 +251,6 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
         np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
-def jsonable(value: float) -> float | None:
+def jsonable(value: Any) -> float | None:
     """A float for JSON, which has no infinity and no NaN."""
     return float(value) if np.isfinite(value) else None

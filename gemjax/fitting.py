@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gemjax import folder, initialize, report
+from gemjax.certificate import certificate
+from gemjax.escape import Escape, prepare
 from gemjax.files import (
     InputError,
     check_points,
@@ -55,6 +57,8 @@ class Options:
     seeds: int
     iterations: int
     solver: GradientEM
+    escape: bool
+    certificate: bool
     precision: str
     labels: bool
     responsibilities: bool
@@ -90,7 +94,8 @@ def run(
     if options.precision == "float64":
         jax.config.update("jax_enable_x64", True)
     target, offset, columns = _target(options)
-    mixture, history, status, best_seed, losses = _best(options, target, on_progress)
+    found = _best(options, target, on_progress)
+    mixture, history, status, insertions, best_seed, losses = found
     if status != Status.OK:
         raise InputError(f"the fit diverged: {Status(status).message}")
 
@@ -117,6 +122,10 @@ def run(
         "losses_of_seeds": [jsonable(v + d * np.log(options.scale)) for v in losses],
         "status": Status(status).name,
     }
+    if options.escape:
+        summary["num_insertions"] = insertions
+    if options.certificate:
+        summary["certificate"] = _certificate(options, mixture, target, offset)
     points, point_weights = some_rows(target, _DRAWN_OF_STREAM)
     points = points * options.scale + offset
     result = Result(points, point_weights, columns, means, weights, history, summary)
@@ -165,10 +174,11 @@ def _read(options: Options) -> tuple[np.ndarray, np.ndarray, list[str]]:
 
 def _best(
     options: Options, target: Target | Stream, on_progress: Callable[[int, int], None]
-) -> tuple[Mixture, dict[str, np.ndarray], int, int, list[float]]:
-    """The start with the lowest final loss: mixture, history, status, its number; and all losses.
+) -> tuple[Mixture, dict[str, np.ndarray], int, int, int, list[float]]:
+    """The start with the lowest final loss, and all losses.
 
-    Each start runs in several calls, so that progress can be shown and Ctrl-C is heard.
+    Of the start: mixture, history, status, insertions and its number. Each start runs in several
+    calls, so that progress can be shown and Ctrl-C is heard.
     """
     inits: dict[str, Any] = {
         "from_target": initialize.from_target,
@@ -181,8 +191,12 @@ def _best(
     if options.iterations % segment:
         lengths.append(options.iterations % segment)
     total = options.iterations * options.seeds
-    best: tuple[Mixture, dict[str, np.ndarray], int, int] | None = None
+    best: tuple[Mixture, dict[str, np.ndarray], int, int, int] | None = None
     losses: list[float] = []
+    way = None
+    if options.escape:
+        escape = Escape(_search_key(options))
+        way = prepare(escape, target, options.components, options.iterations)
     on_progress(0, total)
     for seed in range(options.seeds):
         key = jax.random.fold_in(jax.random.key(options.seed), seed)
@@ -190,7 +204,7 @@ def _best(
         solver, data = options.solver.prepare(target, mixture)
         carry, parts, done = start(solver, mixture), [], 0
         for length in lengths:
-            carry, part = advance(solver, data, carry, length, 1)
+            carry, part = advance(solver, data, carry, length, 1, False, way)
             mixture, status = carry[0].mixture, int(carry[2])
             parts.append(part)
             done += length
@@ -202,9 +216,31 @@ def _best(
         names = ("loss", "weight_gap", "gradient_norm", "num_active")
         history = {k: np.concatenate([np.asarray(getattr(p, k)) for p in parts]) for k in names}
         if best is None or final < min(losses[:-1]):
-            best = (mixture, history, status, seed)
+            best = (mixture, history, status, int(carry[3].insertions), seed)
     assert best is not None  # there is at least one start
     return (*best, losses)
+
+
+def _search_key(options: Options) -> jax.Array:
+    """For searches; no start has this number."""
+    return jax.random.fold_in(jax.random.key(options.seed), np.uint32(2**32 - 1))
+
+
+def _certificate(
+    options: Options, mixture: Mixture, target: Target | Stream, offset: np.ndarray
+) -> dict[str, Any]:
+    """A certificate for summary.json, its places in the data's own units."""
+    found = certificate(mixture, target, _search_key(options))
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(found):
+        value = np.asarray(getattr(found, field.name))
+        if value.ndim:
+            values[field.name] = (value.astype(np.float64) * options.scale + offset).tolist()
+        else:
+            values[field.name] = jsonable(value) if value.dtype.kind == "f" else value.item()
+    # The loss is there already, in the data's own units.
+    del values["loss"]
+    return values
 
 
 def _write(

@@ -16,6 +16,7 @@ from gemjax.files import jsonable
 from gemjax.types import Status
 
 _RECOVERY = ("recovered", "mean_error", "weight_error", "stray_mass", "num_active")
+_CERTIFIED = ("npmle_gap", "npmle_usable", "birth_gain", "birth_optimal")
 _NUMBERS = ("most_served", "most_sharing", "num_missed", "surplus_mass", "idle_mass", "spread")
 
 
@@ -42,6 +43,9 @@ def seed_rows(
     header += [] if truth_loss is None else ["excess_loss"]
     has_truth = "recovered" in arrays
     header += ["weight_gap", *([*_RECOVERY, "outcome", *_NUMBERS] if has_truth else [])]
+    header.append("num_insertions")
+    certified = [name for name in _CERTIFIED if name in arrays]
+    header += certified
     header += ["iterations"] if "iterations" in arrays else []
     rows = []
     for s in range(len(arrays["loss"])):
@@ -53,6 +57,7 @@ def seed_rows(
             row += [_cell(arrays[name][s]) for name in _RECOVERY]
             row.append(outcome_name(arrays["outcome"][s]))
             row += [_cell(arrays[name][s]) for name in _NUMBERS]
+        row += [_cell(arrays[name][s]) for name in ("num_insertions", *certified)]
         if "iterations" in arrays:
             row.append(int(arrays["iterations"][s]) or "")
         rows.append(row)
@@ -109,6 +114,16 @@ def point_summary(
             "median_mean_error": _median(arrays["mean_error"][good]),
             "median_num_active": _median(arrays["num_active"][good]),
         }
+    if arrays["num_insertions"].any():
+        out["num_insertions"] = int(arrays["num_insertions"].sum())
+    if "birth_optimal" in arrays:
+        out |= {
+            "num_birth_optimal": int(arrays["birth_optimal"].sum()),
+            "largest_birth_gain": jsonable(arrays["birth_gain"].max()),
+            "birth_price": jsonable(arrays["birth_price"][0]),
+            "num_npmle_usable": int(arrays["npmle_usable"].sum()),
+            "median_npmle_gap": _median(arrays["npmle_gap"]),
+        }
     if "iterations" in arrays:
         hits = arrays["iterations"][arrays["iterations"] > 0]
         out["num_reached"] = len(hits)
@@ -141,6 +156,8 @@ def table(summaries: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str
     header += ["recovered", "95 % interval"] if has_truth else []
     header += ["excess loss", "active"] if has_truth else ["loss, median", "loss, best"]
     header += ["reached", "iterations"] if has_reach else []
+    certified = "num_birth_optimal" in summaries[0]
+    header += ["birth-optimal"] if certified else []
     # The summary of a run by an earlier version may hold no outcomes.
     failures = [_failures(summary.get("outcomes", {})) for summary in summaries]
     header += ["failures"] if any(failures) else []
@@ -158,12 +175,31 @@ def table(summaries: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str
             row += [_number(summary["median_loss"], ".6f"), _number(summary["best_loss"], ".6f")]
         if has_reach:
             row += [str(summary["num_reached"]), _number(summary["median_iterations"], "g")]
+        if certified:
+            row.append(f"{summary['num_birth_optimal'] / summary['num_seeds']:.2f}")
         if any(failures):
             row.append(failed)
         if diverged:
             row.append(str(summary["num_diverged"]))
         rows.append(row)
     return header, rows
+
+
+def certificate_lines(found: dict[str, Any], columns: Sequence[str], advice: str) -> list[str]:
+    """What a certificate, a dict as in summary.json, says to a user; `advice` if it is not good."""
+    place = ", ".join(f"{c} = {x:.5g}" for c, x in zip(columns, found["birth_at"], strict=True))
+    verdict = "birth-optimal" if found["birth_optimal"] else f"not birth-optimal, {advice}"
+    usable = ""
+    if not found["npmle_usable"]:
+        usable = f" (of no use: {found['npmle_points']:.2g} far points make it up)"
+    return [
+        f"certificate: {verdict}",
+        f"  one more component, best at {place}: gains {found['birth_gain']:.2g} nats per point, "
+        f"its price is {found['birth_price']:.2g} "
+        f"({found['birth_agreed']} of {found['num_starts']} searches agree)",
+        f"  other weights at these means: at most {found['weight_gap']:.2g}",
+        f"  any mixture of any size: at most {found['npmle_gap']:.2g}{usable}",
+    ]
 
 
 def _failures(outcomes: dict[str, int]) -> str:
