@@ -16,7 +16,7 @@ from gemjax.files import jsonable
 from gemjax.types import Status
 
 _RECOVERY = ("recovered", "mean_error", "weight_error", "stray_mass", "num_active")
-_CERTIFIED = ("npmle_gap", "npmle_usable", "birth_gain", "birth_optimal")
+_ESCAPED = ("num_insertions", "npmle_gap", "npmle_usable", "birth_gain", "birth_optimal")
 _NUMBERS = ("most_served", "most_sharing", "num_missed", "surplus_mass", "idle_mass", "spread")
 
 
@@ -43,9 +43,8 @@ def seed_rows(
     header += [] if truth_loss is None else ["excess_loss"]
     has_truth = "recovered" in arrays
     header += ["weight_gap", *([*_RECOVERY, "outcome", *_NUMBERS] if has_truth else [])]
-    header.append("num_insertions")
-    certified = [name for name in _CERTIFIED if name in arrays]
-    header += certified
+    escaped = [name for name in _ESCAPED if name in arrays]
+    header += escaped
     header += ["iterations"] if "iterations" in arrays else []
     rows = []
     for s in range(len(arrays["loss"])):
@@ -57,7 +56,7 @@ def seed_rows(
             row += [_cell(arrays[name][s]) for name in _RECOVERY]
             row.append(outcome_name(arrays["outcome"][s]))
             row += [_cell(arrays[name][s]) for name in _NUMBERS]
-        row += [_cell(arrays[name][s]) for name in ("num_insertions", *certified)]
+        row += [_cell(arrays[name][s]) for name in escaped]
         if "iterations" in arrays:
             row.append(int(arrays["iterations"][s]) or "")
         rows.append(row)
@@ -114,7 +113,7 @@ def point_summary(
             "median_mean_error": _median(arrays["mean_error"][good]),
             "median_num_active": _median(arrays["num_active"][good]),
         }
-    if arrays["num_insertions"].any():
+    if "num_insertions" in arrays:
         out["num_insertions"] = int(arrays["num_insertions"].sum())
     if "birth_optimal" in arrays:
         out |= {
