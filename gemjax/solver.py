@@ -94,6 +94,7 @@ class GradientEM:
     Raises (from `step` and `fit`):
       ValueError: a step size or optimal loss that is not positive, a negative tolerance, an unknown
         rule, "polyak" without `optimal_loss`.
+      TypeError: `monotone` that is not a bool, `weight_steps` that is not an integer.
 
     >>> import gemjax as gj
     >>> solver = gj.GradientEM(step_size=1.0, weight_steps=20)
