@@ -76,7 +76,9 @@ def test_rules_match_a_loop_in_numpy(rule, T, below, monotone, kinds):
 
 
 @pytest.mark.parametrize(
-    ("rule", "step_size"), [("gradient", 1e200), ("polyak", 1.0), (optax.sgd(1e3), 1.0)], ids=str
+    ("rule", "step_size"),
+    [("gradient", 1e200), ("polyak", 1.0), (optax.sgd(1e3), 1.0)],
+    ids=["gradient", "polyak", "optax"],
 )
 def test_monotone_never_raises_the_loss(rule, step_size):
     """At any step size, from random starts, up to the mixture that is returned."""
