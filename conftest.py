@@ -3,7 +3,18 @@
 One file, test_float32.py, repeats the essentials in float32.
 """
 
+import atexit
+import os
+import shutil
 import signal
+import tempfile
+
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    # What one worker or child process has compiled, the others read.
+    folder = tempfile.mkdtemp(prefix="gemjax-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 import jax
 

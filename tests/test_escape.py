@@ -9,11 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
+import scipy.stats
 from jax.sharding import Mesh
 from jax.test_util import check_grads
 
 import gemjax as gj
-from gemjax.escape import leave, prepare
+from gemjax.blocks import as_blocks
+from gemjax.escape import Exit, leave
+from gemjax.expectation import expect
 
 DATA = Path(__file__).parents[1] / "configs" / "data"
 TRAP = gj.make_mixture([-3.0, 3.0, 12.0])
@@ -105,29 +108,34 @@ def test_the_trap_is_left_by_insertion():
     assert (jnp.diff(free.history.loss) <= 1e-12).all()
 
 
-def test_nothing_is_inserted_where_no_slot_can_be_spared():
-    # Three clusters and two components: one more pays, but merging the two costs more.
-    target = gj.population(gj.make_mixture([-6.0, 0.0, 6.0]))
-    start = gj.make_mixture([-6.0, 3.0], [1.0, 2.0])
-    fit = gj.fit(
-        gj.GradientEM(1.0, mean_rule="em"), target, start, num_iterations=150,
-        escape=gj.Escape(jax.random.key(0)),
-    )  # fmt: skip
-    assert fit.num_insertions == 0
-    assert not gj.certificate(fit.mixture, target, jax.random.key(1)).birth_optimal
+def clusters(*centres):
+    """300 points in equal clusters: normal quantiles about each centre."""
+    quantiles = scipy.stats.norm.ppf((np.arange(300 // len(centres)) + 0.5) * len(centres) / 300)
+    return gj.empirical(np.concatenate([centre + quantiles for centre in centres]))
 
 
 def test_a_component_must_pay_for_the_merging():
-    target = gj.population(TRAP)
-    blocks = gj.GradientEM().prepare(target, TRAP)[1]
-    stuck = gj.make_mixture([0.0, 11.8, 12.2])
-    net = gj.loss(stuck, target)
-    for price, expected in ((0.1, True), (100.0, False)):
-        way = prepare(gj.Escape(jax.random.key(0), price=price), target, 3, 10)
-        mixture, pays = leave(way, stuck, blocks)
-        assert pays == expected
-        fall = net - gj.loss(mixture, target)
-        assert fall > price if expected else fall == 0
+    @jax.jit
+    def net_gain(price, target, mixture):
+        way = Exit(target.points[::9], price, price, jnp.int32(0), 1, 16, 20)
+        blocks = as_blocks(target, 3)
+        new, pays = leave(way, mixture, blocks)
+        return pays, expect(mixture, blocks).loss - expect(new, blocks).loss, new
+
+    three, four = clusters(-3.0, 3.0, 12.0), clusters(-12.0, -4.0, 4.0, 12.0)
+    stuck, short = gj.make_mixture([0.0, 11.8, 12.2]), gj.make_mixture([-12.0, 0.0, 12.0])
+    pays, gain, new = net_gain(0.1, three, stuck)
+    assert pays
+    assert gain > 0.1
+    for arguments in [
+        (100.0, three, stuck),
+        # More clusters than components: one more pays, but merging two costs more.
+        (0.1, four, short),
+    ]:
+        pays, gain, new = net_gain(*arguments)
+        assert not pays
+        assert gain == 0
+        np.testing.assert_array_equal(new.means, arguments[2].means)
 
 
 def data(name, column, scale):

@@ -191,7 +191,7 @@ def test_followed_weights_are_those_of_the_fit():
     target = gj.empirical(oracle.problem(17)[2])
     solver = gj.GradientEM(mean_rule="overrelaxed", weight_steps=1)
     init = gj.initialize.from_target
-    problem = experiment.Problem(None, target, None, [], np.zeros(3), 1.0, init, solver)
+    problem = experiment.Problem(None, target, None, [], np.zeros(3), 1.0, init, solver, None)
     followed = experiment.follow_weights(problem, point)
     start = init(jax.random.fold_in(jax.random.key(0), 0), target, 3)
     fit = gj.fit(solver, target, start, num_iterations=6)
