@@ -119,7 +119,14 @@ def test_population_study_with_reach_and_weights(tmp_path):
         '[model]\nnum_components=6\ninit="from_mixture"\n[solver]\nnum_iterations=60\n'
         "[sweep]\nnum_seeds=2\n[report]\nreach=0.05\nweights=true\n"
     )
-    assert cli.main(["run", str(path), "--out", str(out)]) == 0
+    more = ["report.certificate=true", "solver.escape=true", "escape.every=20"]
+    more = [word for setting in more for word in ("--set", setting)]
+    assert cli.main(["run", str(path), "--out", str(out), *more]) == 0
+    certified = {"num_insertions", "npmle_gap", "npmle_usable", "birth_gain", "birth_optimal"}
+    assert certified <= rows(out / "results.csv")[0].keys()
+    for point in json.loads((out / "summary.json").read_text())["points"]:
+        assert 0 <= point["num_birth_optimal"] <= 2
+        assert point["birth_price"] > 0
     names = {p.name for p in (out / "figures").iterdir()}
     assert names == {"loss.png", "iterations.png", "weights-0.png", "weights-1.png"}
     assert all(1 <= int(r["iterations"]) <= 60 for r in rows(out / "results.csv"))
@@ -128,8 +135,17 @@ def test_population_study_with_reach_and_weights(tmp_path):
 def test_fit(data, tmp_path, capsys):
     out = tmp_path / "out"
     command = ["fit", data, "--components", "6", "--scale", "5", "--columns", "x,y", "--out", out]
-    assert cli.main([str(a) for a in [*command, "--labels", "--responsibilities"]]) == 0
-    assert "heaviest of 6" in capsys.readouterr().out
+    assert cli.main([str(a) for a in [*command, "--labels", "--responsibilities", "--escape"]]) == 0
+    printed = capsys.readouterr().out
+    assert "heaviest of 6" in printed
+    assert "certificate: birth-optimal" in printed
+    summary = json.loads((out / "summary.json").read_text())
+    found = summary["certificate"]
+    assert found["birth_optimal"] is True
+    assert 0 <= found["birth_gain"] <= found["birth_price"]
+    assert f"gains {found['birth_gain']:.2g} nats per point" in printed
+    assert 900 < found["npmle_at"][0] < 1200  # in the data's own units
+    assert summary["num_insertions"] == 0
     table = rows(out / "components.csv")
     assert list(table[0]) == ["x", "y", "weight"]
     weights = np.array([float(r["weight"]) for r in table])
@@ -154,7 +170,7 @@ def test_fit(data, tmp_path, capsys):
 def test_fit_loss_is_that_of_the_data_in_its_own_units(data, tmp_path):
     out = tmp_path / "out"
     command = ["fit", data, "--components", "4", "--scale", "5", "--columns", "x", "--out", out]
-    double = ["--precision", "float64", "--no-figures"]
+    double = ["--precision", "float64", "--no-figures", "--no-certificate"]
     assert cli.main([str(a) for a in [*command, *double]]) == 0
     table = np.loadtxt(out / "components.csv", delimiter=",", skiprows=1)
     x = np.loadtxt(data, delimiter=",", skiprows=1)[:, 0]
@@ -169,6 +185,7 @@ def test_fit_weights_count_as_repeated_rows(data, tmp_path):
     np.save(tmp_path / "repeated.npy", np.repeat(np.column_stack([x, y]), w.astype(int), axis=0))
     losses = []
     more = ["--components", "1", "--scale", "5", "--precision", "float64", "--no-figures"]
+    more.append("--no-certificate")
     for i, file in enumerate([[data, "--weights", "w"], [tmp_path / "repeated.npy"]]):
         out = tmp_path / f"out{i}"
         assert cli.main([str(a) for a in ["fit", *file, *more, "--out", out]]) == 0
@@ -179,7 +196,8 @@ def test_fit_weights_count_as_repeated_rows(data, tmp_path):
 def test_fit_keeps_the_best_of_several_starts(data, tmp_path):
     out = tmp_path / "out"
     command = ["fit", data, "--components", "2", "--scale", "5", "--seeds", "3", "--out", out]
-    assert cli.main([str(a) for a in [*command, "--columns", "x", "--no-figures"]]) == 0
+    more = ["--columns", "x", "--no-figures", "--no-certificate"]
+    assert cli.main([str(a) for a in [*command, *more]]) == 0
     summary = json.loads((out / "summary.json").read_text())
     assert summary["loss_nats_per_point"] == pytest.approx(min(summary["losses_of_seeds"]))
     assert summary["losses_of_seeds"][summary["best_seed"]] == min(summary["losses_of_seeds"])
