@@ -2,8 +2,8 @@
 
 Mirror descent and EM's multiplicative update run on the same stored densities with the package's
 own kernel, two products over the table per step, and stop at a duality gap of 1e-4; Newton's
-steps go on to 1e-8 (in float32 to 8e-6, where its rounding begins). The conic solver, Clarabel
-through cvxpy, takes minutes at the large sizes and is only asked at the small one.
+steps go on to 1e-8 (in float32 to 8e-6, where rounding begins). The conic solver, Clarabel through
+cvxpy, is asked at the smallest size only.
 """
 
 from __future__ import annotations
