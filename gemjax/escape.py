@@ -83,7 +83,7 @@ def place(mixture: Mixture, at: jax.Array, weight: jax.Array) -> Mixture:
 class Escape:
     """What `fit` and `sweep` do about a fit that is stuck: look for a component that pays.
 
-    Every `every` iterations, a fit whose loss fell by less than `stall` since the last time is
+    Every `every` iterations, a fit whose loss fell by at most `stall` since the last time is
     given a `certificate`, unless it has hardly moved since one that found nothing. Where one more
     component pays, it is put in by `insert`, unless the loss, with what the merging costs, would
     fall by less than the price. So the loss still never increases, and a fit ends birth-optimal, to
@@ -96,7 +96,7 @@ class Escape:
       key: a JAX random key, for the search. All seeds of a sweep share its starting places.
       price: () what a component must gain, nats per point, traced; None is the price of
         `certificate`. 0 goes on to the nonparametric MLE.
-      stall: () fall of the loss over `every` iterations, nats per point, below which a fit is
+      stall: () fall of the loss over `every` iterations, nats per point, up to which a fit is
         looked at, traced. Looking too early costs time and nothing else. With a smaller price
         choose a smaller `stall`, too.
       every: static, iterations between looks, at least 1. Under `vmap` every look takes the time of

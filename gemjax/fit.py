@@ -163,7 +163,7 @@ def _look(way: Exit, solver: Solver, points: Blocks | Chunks, carry: Carry) -> C
     def look() -> Carry:
         state, info, status, watch = carry
         # A fit that has hardly moved since nothing paid would get the same answer.
-        stalled = (watch.loss - info.loss < way.stall) & (watch.settled - info.loss >= way.stall)
+        stalled = (watch.loss - info.loss <= way.stall) & (watch.settled - info.loss >= way.stall)
         asked = stalled & (status == Status.OK) & (watch.iteration <= way.last)
         state, pays = jax.lax.cond(
             asked,
