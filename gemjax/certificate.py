@@ -65,7 +65,8 @@ class Certificate:
       birth_at: (d,) that place.
       birth_weight: () that weight α, 0 where nothing is gained.
       birth_price: () what a component must gain to be worth its d + 1 parameters.
-      birth_optimal: () bool, birth_gain <= birth_price.
+      birth_optimal: () bool, birth_gain <= birth_price, or rounding: 1.5e-10 in float64, 3.5e-6
+        in float32.
       birth_agreed: () int32, starts whose ascent ended at the best gain, up to 1 % of it.
       num_starts: () int32, ascents of each kind.
 
@@ -114,7 +115,7 @@ def certificate(
     Time O(N (n + num_starts d) num_steps) at most; a pass over the points takes all starts one
     step, and a `Stream` is read that often for each of the two searches. Memory beyond the points
     is one number per point, or none where they are walked over in chunks. The result carries no
-    gradients. A mixture of NaN under `jit` gives NaN, which is neither usable nor optimal.
+    gradients. A mixture of NaN under `jit` has gaps of NaN, and is neither usable nor optimal.
 
     Args:
       mixture: p, n components in d dimensions.
@@ -203,19 +204,20 @@ def search(
     if price is None:
         price = 0.5 * (blocks.centre.shape[0] + 1) * jnp.log(N) / N
     gap, gain = jnp.maximum(heights[top], 0), jnp.maximum(gains[best], 0)
+    slack = jnp.maximum(price, _tolerance(gap.dtype))
     return Certificate(
         loss=statistics.loss,
-        weight_gap=duality_gap(statistics.ratios),
+        weight_gap=jnp.maximum(duality_gap(statistics.ratios), 0),
         npmle_gap=gap,
         npmle_at=peaks.centres[top] + blocks.centre,
         npmle_points=points,
-        npmle_usable=(points >= _LEAST_POINTS) | (gap <= price),
+        npmle_usable=(points >= _LEAST_POINTS) | (gap <= slack),
         num_agreed=_agreed(heights),
         birth_gain=gain,
         birth_at=births.centres[best] + blocks.centre,
         birth_weight=jnp.where(gain == 0, 0, births.weights[best]),
         birth_price=price,
-        birth_optimal=gain <= price,
+        birth_optimal=gain <= slack,
         birth_agreed=_agreed(gains),
         num_starts=jnp.int32(size),
     )

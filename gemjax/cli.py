@@ -22,6 +22,7 @@ except ImportError as error:
 
 from gemjax import __version__, config, devices, fitting, report
 from gemjax import run as running
+from gemjax.escape import EVERY
 from gemjax.files import InputError
 from gemjax.interrupt import STOPPED, Ended, one_line, sigterm
 from gemjax.progress import Display, note
@@ -146,7 +147,9 @@ def fit_command(
         bool,
         typer.Option("--stream", help="Read DATA (.npy) while fitting: it need not fit in memory."),
     ] = False,
-    iterations: Annotated[int, typer.Option(help="T.")] = 100,
+    iterations: Annotated[
+        int | None, typer.Option(help="T; by default 100, and 1,000 with --escape.")
+    ] = None,
     init: Annotated[
         Literal["from_target", "plus_plus", "spectral"],
         typer.Option(help="Where to start: random points, D² seeding, or projected points."),
@@ -198,9 +201,11 @@ def fit_command(
 
     Example: gemjax fit data.csv --columns x,y --components 50 --scale 0.3 --labels
     """
+    if iterations is None:
+        iterations = 1000 if escape else 100
     for option, count, least in (
         ("components", components, 1),
-        ("iterations", iterations, 1),
+        ("iterations", iterations, 2 * EVERY if escape else 1),
         ("rank", rank, 1),
         ("seed", seed, 0),
         ("seeds", seeds, 1),
@@ -264,7 +269,7 @@ def fit_command(
         f"{summary['wall_seconds']:.0f} s on {summary['device']}; results in {out}"
     )
     if "certificate" in summary:
-        advice = "try more components" if escape else "try --escape or more components"
+        advice = "try more --iterations or components" if escape else "try --escape"
         lines = report.certificate_lines(summary["certificate"], result.columns, advice)
         print("\n".join(lines))
 

@@ -318,6 +318,11 @@ def _check_point(path: Path, point: Point) -> None:
         )
     if point.solver.escape and model.num_components < 2:
         raise InputError(f"{path}: solver.escape needs model.num_components of at least 2, got 1")
+    if point.solver.escape and 2 * point.escape.every > point.solver.num_iterations:
+        raise InputError(
+            f"{path}: escape.every = {point.escape.every} must be at most half of "
+            f"solver.num_iterations = {point.solver.num_iterations}"
+        )
     if point.report.reach is not None and truth is None:
         raise InputError(f"{path}: report.reach is an excess over the loss of a [truth]")
     if truth is None:

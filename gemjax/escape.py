@@ -17,6 +17,7 @@ from gemjax.numerics import safe_divide, safe_log
 from gemjax.stream import Stream
 from gemjax.types import Mixture, Target
 
+EVERY = 25  # iterations between looks
 _STATIC = {"static": True}
 
 
@@ -87,8 +88,8 @@ class Escape:
     given a `certificate`, unless it has hardly moved since one that found nothing. Where one more
     component pays, it is put in by `insert`, unless the loss, with what the merging costs, would
     fall by less than the price. So the loss still never increases, and a fit ends birth-optimal, to
-    the search's best knowledge, as long as it has a slot to spare. The last insertion is at least
-    `every` iterations before the end.
+    the search's best knowledge, as long as it has a slot to spare and iterations to go: it settles
+    for `every` or twice that between two insertions, and for `every` after the last.
 
     Differentiable through: what is inserted, and where, is held fixed.
 
@@ -99,8 +100,8 @@ class Escape:
       stall: () fall of the loss over `every` iterations, nats per point, up to which a fit is
         looked at, traced. Looking too early costs time and nothing else. With a smaller price
         choose a smaller `stall`, too.
-      every: static, iterations between looks, at least 1. Under `vmap` every look takes the time of
-        a certificate, whether a fit stalls or not.
+      every: static, iterations between looks, from 1 to half of the fit's. Under `vmap` every look
+        takes the time of a certificate, whether a fit stalls or not.
       num_starts, num_steps: static, as for `certificate`.
 
     >>> import gemjax as gj
@@ -115,7 +116,7 @@ class Escape:
     key: jax.Array
     price: ArrayLike | None = None
     stall: ArrayLike = 1e-3
-    every: int = dataclasses.field(default=25, kw_only=True, metadata=_STATIC)
+    every: int = dataclasses.field(default=EVERY, kw_only=True, metadata=_STATIC)
     num_starts: int = dataclasses.field(default=64, kw_only=True, metadata=_STATIC)
     num_steps: int = dataclasses.field(default=50, kw_only=True, metadata=_STATIC)
 
@@ -150,6 +151,11 @@ def prepare(
     if num_components < 2:
         raise ValueError("escape needs at least 2 components: it merges a pair to insert one")
     every = _checks.count("escape.every", escape.every)
+    if 2 * every > num_iterations:
+        raise ValueError(
+            f"escape.every must be at most half of num_iterations = {num_iterations}, so that "
+            f"there is a look and time to settle after it; got {every}"
+        )
     num_starts = _checks.count("escape.num_starts", escape.num_starts)
     dtype = target.dtype if isinstance(target, Stream) else target.points.dtype
     return Exit(

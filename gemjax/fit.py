@@ -20,8 +20,9 @@ from gemjax.types import Fit, Info, Mixture, State, Status, Target
 class Watch(NamedTuple):
     """What an `Escape` goes by, each ().
 
-    iteration: iterations done; loss: at the last look; settled: loss when a certificate found
-    nothing that pays, infinite since the last insertion; insertions: their number.
+    iteration: iterations done; loss: at the last look, or the first loss; settled: loss when a
+    certificate found nothing that pays, infinite since the last insertion; insertions: their
+    number.
     """
 
     iteration: jax.Array
@@ -141,7 +142,8 @@ def _advance(
             lambda new, old: jnp.where(good, new, old), (new_state, new_info), (state, info)
         )
         status = jnp.where(good, status, jnp.int32(Status.DIVERGED))
-        carry = (*kept, status, watch._replace(iteration=watch.iteration + 1))
+        begun = jnp.where(watch.iteration == 0, kept[1].loss, watch.loss)
+        carry = (*kept, status, watch._replace(iteration=watch.iteration + 1, loss=begun))
         return carry if look is None else look(carry), None
 
     def record(carry: Carry, _: None) -> tuple[Carry, Info]:

@@ -10,6 +10,7 @@ product over the points, one small quadratic program, one line search.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -64,11 +65,11 @@ def _iterate(
         best = jnp.argmin(rise)
         longer = weights + shares[best] * (model - weights)
         tried = look(_normalised(jnp.maximum(longer, 0)))
-        # Weights too small to matter to the loss only show in the gap, and EM sets them right.
+        # Weights too small to matter to the loss only show in the gap, and EM sets them right: in
+        # one step from above, so that one that was set to zero by mistake starts anew from there.
         good = (rise[best] < -slight) | (tried[2] < gap)
-        weights, r, new_gap = jax.lax.cond(
-            good, lambda: tried, lambda: look(_normalised(weights * r))
-        )
+        em = jnp.where((weights == 0) & (r > 1), slight / n, weights * r)
+        weights, r, new_gap = jax.lax.cond(good, lambda: tried, lambda: look(_normalised(em)))
         idle = jnp.where(good | (new_gap < gap), 0, idle + 1)
         return weights, r, new_gap, count + 1, idle
 
@@ -89,18 +90,20 @@ def _iterate(
 
     limit = jnp.maximum(gap, tolerance)
 
-    def unless_worse(found: tuple[jax.Array, ...], weights: jax.Array) -> tuple[jax.Array, ...]:
-        tried = look(weights)
-        return tuple(jnp.where(tried[2] <= limit, a, b) for a, b in zip(tried, found, strict=True))
+    def choose(good: jax.Array, new: tuple[jax.Array, ...], old: tuple[jax.Array, ...]) -> Any:
+        return tuple(jnp.where(good, a, b) for a, b in zip(new, old, strict=True))
 
-    # One step of EM gives tiny weights their relative accuracy; then inactive ones become zero.
-    found = unless_worse((weights, r, gap), _normalised(weights * r))
-    weights, r, gap = found
+    # One step of EM gives tiny weights their relative accuracy.
+    found, new = (weights, r, gap), look(_normalised(weights * r))
+    found = weights, r, gap = choose(new[2] <= limit, new, found)
+    # Then inactive ones become zero. With r <= 1 for them afterwards, the loss cannot have risen.
     inactive = (weights < 1 - r) & (1 - r > eps**0.5)
-    weights, r, gap = unless_worse(found, _normalised(jnp.where(inactive, 0, weights)))
+    new = look(_normalised(jnp.where(inactive, 0, weights)))
+    falls = jnp.all(jnp.where(inactive, new[1], 0) <= 1)
+    weights, r, gap = choose((new[2] <= limit) & falls, new, found)
     status = jnp.where(gap <= tolerance, Status.OK, Status.STEP_LIMIT)
     status = jnp.where((gap > tolerance) & (idle >= _PATIENCE), Status.STALLED, status)
-    lost = ~(jnp.isfinite(gap) & jnp.all(jnp.isfinite(weights)))
+    lost = ~(jnp.isfinite(gap) & jnp.all(jnp.isfinite(weights)) & jnp.isfinite(tolerance))
     weights = jnp.where(lost, even, weights)
     return weights, count, jnp.where(lost, Status.DIVERGED, status).astype(jnp.int32)
 

@@ -39,7 +39,7 @@ def solve_weights(
     theorem on the support of the solution: the objective exactly, the weights where the support
     does not change. Not in `start`. Works under `jit` and `vmap`.
 
-    Time O(N n²) per step, memory one array of the size of `log_densities`.
+    Time O(N n²) per step, memory two arrays of the size of `log_densities`.
 
     Args:
       log_densities: (N, n), log density of every component at every point in nats, float32 or
@@ -89,11 +89,12 @@ def _solve(
     weights, num_steps, status = newton.solve(stored, start, tolerance, max_steps)
     found = statistics(stored, safe_log(weights))
     empty = jnp.all(jnp.isneginf(table), axis=1) & (w > 0)
-    bad = jnp.any(jnp.isnan(table) | jnp.isposinf(table)) | ~jnp.all(jnp.isfinite(w))
+    bad = jnp.any(jnp.isnan(table) | jnp.isposinf(table)) | ~jnp.all(jnp.isfinite(w) & (w >= 0))
     status = jnp.where(jnp.any(empty), Status.IMPOSSIBLE, status)
     status = jnp.where(bad, Status.DIVERGED, status).astype(jnp.int32)
     lost = (status == Status.IMPOSSIBLE) | (status == Status.DIVERGED)
-    gap = jax.lax.stop_gradient(duality_gap(found.ratios))
+    # Rounding may take it a little below zero.
+    gap = jnp.maximum(jax.lax.stop_gradient(duality_gap(found.ratios)), 0)
     return WeightSolution(
         weights=weights,
         objective=jnp.where(lost, jnp.inf, found.loss),

@@ -142,10 +142,10 @@ class Status(enum.IntEnum):
 
 
 _MESSAGES = {
-    Status.OK: "all iterations were finite; weights were solved to the tolerance",
+    Status.OK: "finished; every value is finite",
     Status.DIVERGED: (
         "an iteration gave a value that is not finite; the fit is frozen at its last finite state; "
-        "try a smaller step_size"
+        "check the input, or try a smaller step_size"
     ),
     Status.STEP_LIMIT: "the steps ran out above the tolerance; try a larger max_steps",
     Status.STALLED: (
@@ -162,9 +162,10 @@ class WeightSolution:
 
     Attributes:
       weights: (n,) on the simplex, exactly zero for inactive components.
-      objective: () −Σ_j w_j log Σ_i π_i φ_ij, nats per point; infinite if that is all there is.
+      objective: () −Σ_j w_j log Σ_i π_i φ_ij, nats per point; infinite with the
+        statuses DIVERGED and IMPOSSIBLE.
       gap: () duality gap max_i r_i − 1, nats per point: the objective is at most this far above
-        its minimum. Infinite with the statuses DIVERGED and IMPOSSIBLE.
+        its minimum. Not negative; infinite with the same two statuses.
       num_steps: () int32, Newton steps taken.
       status: () int32, a `Status`.
 

@@ -64,7 +64,8 @@ def solve(
         return log_weights
     if rule == "newton":
         tolerance = jnp.asarray(weight_tolerance, log_weights.dtype)
-        return safe_log(newton.solve(stored, safe_exp(log_weights), tolerance, weight_steps)[0])
+        found, _, _ = newton.solve(stored, safe_exp(log_weights), tolerance, weight_steps)
+        return jnp.where(jnp.any(jnp.isnan(log_weights)), jnp.nan, safe_log(found))
 
     def update(log_weights: jax.Array) -> tuple[jax.Array, jax.Array]:
         r = ratios(stored, log_weights)

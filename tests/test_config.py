@@ -65,6 +65,7 @@ BAD = [
     ({"solver": {"mean_rule": "polyak"}}, 'solver.mean_rule = "polyak" needs .* got .* "samples"'),
     ({"solver": {"monotone": 1}}, "solver.monotone must be true or false, got 1"),
     ({"solver": {"escape": True}, "model": {"num_components": 1}}, "at least 2, got 1"),
+    ({"solver": {"escape": True, "num_iterations": 49}}, "escape.every = 25 must be at most half"),
     ({"escape": {"every": 0}}, "escape.every must be at least 1, got 0"),
     ({"solver": {"num_iterations": 2.5}}, "solver.num_iterations must be an integer, got 2.5"),
     ({"solver": {"num_iterations": 3, "record_every": 4}}, "record_every = 4 is more than"),

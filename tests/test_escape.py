@@ -77,11 +77,12 @@ def test_errors():
     with pytest.raises(ValueError, match=r"weight must be less than 1, got 1\.0"):
         gj.insert(TRAP, [1.0], weight=1.0)
     target = gj.empirical([0.0, 1.0, 2.0])
-    run = functools.partial(gj.fit, gj.GradientEM(), target, num_iterations=3)
+    run = functools.partial(gj.fit, gj.GradientEM(), target, num_iterations=50)
     key = jax.random.key(0)
     for start, escape, words in [
         (gj.make_mixture([0.0]), gj.Escape(key), "at least 2 components"),
         (TRAP, gj.Escape(key, every=0), "escape.every must be at least 1"),
+        (TRAP, gj.Escape(key, every=26), "at most half of num_iterations = 50, so that"),
         (TRAP, gj.Escape(key, price=-1.0), "escape.price must be non-negative"),
         (TRAP, gj.Escape(key, stall=np.nan), "escape.stall must be non-negative"),
         (TRAP, gj.Escape(key, num_steps=0), "escape.num_steps must be at least 1"),

@@ -167,9 +167,22 @@ def test_float32():
         solution = gj.solve_weights(*arrays)
         assert solution.weights.dtype == solution.objective.dtype == jnp.float32
         assert solution.status == gj.Status.OK, name
-        assert solution.gap <= 64 * jnp.finfo(jnp.float32).eps
+        assert 0 <= solution.gap <= 64 * jnp.finfo(jnp.float32).eps
         exact = hard_solutions()[name].objective
         assert solution.objective == pytest.approx(float(exact), rel=2e-6, abs=1e-5)
+
+
+def test_what_was_set_to_zero_by_mistake_comes_back():
+    # Point weights over twenty orders of magnitude, in float32: some optimum weights are far below
+    # what the quadratic program can tell from zero, and without them the gap is of order 1e4.
+    rng = np.random.default_rng(7)
+    x, w = rng.standard_t(2, size=300) * 3, np.random.default_rng(7).dirichlet(np.full(300, 0.05))
+    L = -0.5 * (x[:, None] - np.linspace(x.min(), x.max(), 60)) ** 2
+    found = gj.solve_weights(*(jnp.asarray(a, jnp.float32) for a in (L, w)))
+    assert found.gap < 1e-2
+    exact = gj.solve_weights(L, w)
+    assert exact.status == gj.Status.OK
+    assert float(found.objective) == pytest.approx(float(exact.objective), abs=2e-6)
 
 
 def test_blocks_agree():
@@ -255,6 +268,8 @@ def test_errors_and_statuses():
     empty = jnp.array([[0.0, 0.0], [-jnp.inf, -jnp.inf], [0.0, 0.0]])
     unused = gj.solve_weights(empty, [1.0, 0.0, 1.0])
     assert (unused.status, float(unused.objective)) == (gj.Status.OK, 0.0)
+    negative = jax.jit(gj.solve_weights)(jnp.zeros((3, 2)), jnp.array([1.0, -0.5, 1.0]))
+    assert negative.status == gj.Status.DIVERGED
     for table, status in [
         (empty, gj.Status.IMPOSSIBLE),
         (jnp.zeros((3, 2)).at[1, 1].set(jnp.nan), gj.Status.DIVERGED),
