@@ -67,7 +67,7 @@ def _iterate(
         tried = look(_normalised(jnp.maximum(longer, 0)))
         # Weights too small to matter to the loss only show in the gap, and EM sets them right: in
         # one step from above, so that one that was set to zero by mistake starts anew from there.
-        good = (rise[best] < -slight) | (tried[2] < gap)
+        good = (rise[best] < -slight) | ((tried[2] < gap) & (rise[best] <= 4 * eps))
         em = jnp.where((weights == 0) & (r > 1), slight / n, weights * r)
         weights, r, new_gap = jax.lax.cond(good, lambda: tried, lambda: look(_normalised(em)))
         idle = jnp.where(good | (new_gap < gap), 0, idle + 1)
