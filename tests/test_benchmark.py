@@ -64,6 +64,7 @@ def test_two_suites_write_json_and_only_their_blocks(tmp_path):
     assert written == original
 
 
+@pytest.mark.slow
 def test_the_gpu_suite_runs_tiny_and_is_refused_without_a_gpu():
     code = """
 import json

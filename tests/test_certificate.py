@@ -190,6 +190,7 @@ def test_a_stuck_fit():
     assert found.birth_weight == pytest.approx(1 / 3, abs=0.15)
 
 
+@pytest.mark.slow
 def test_ten_dimensions_in_float32():
     truth = gj.truth.simplex(3, 10, separation=jnp.float32(6.0))
     target = gj.empirical(gj.sample(KEY, truth, 20_000))

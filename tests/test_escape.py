@@ -149,7 +149,7 @@ def data(name, column, scale):
     [
         ("galaxies.csv", 0, 1000, -199.34236158),
         pytest.param("faithful.csv", 1, 6, -546.74570491, marks=pytest.mark.slow),
-        ("faithful.csv", 0, 0.3, -600.72288421),
+        pytest.param("faithful.csv", 0, 0.3, -600.72288421, marks=pytest.mark.slow),
     ],
 )
 def test_exact_nonparametric_mle(name, column, scale, expected):
@@ -198,6 +198,7 @@ def test_sweep_is_the_same_however_it_is_cut():
     np.testing.assert_allclose(spread.mixture.means, batched.mixture.means, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_derivatives_and_traces():
     def final(means, price):
         escape = gj.Escape(ESCAPE.key, price, every=10, num_starts=8, num_steps=5)

@@ -117,6 +117,7 @@ def test_polyak_is_fast_where_components_are_redundant():
     assert 4 * iterations(problem.solver) < iterations(gj.GradientEM(1.0, mean_rule="em"))
 
 
+@pytest.mark.slow
 def test_polyak_in_float32_stays_at_the_optimum():
     """There L − L* is rounding, and so is the gradient: their quotient may be anything."""
     truth = gj.truth.ring(3, 2, separation=jnp.float32(4.0))

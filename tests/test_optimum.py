@@ -296,20 +296,14 @@ def test_as_a_weight_rule():
     np.testing.assert_allclose(state.mixture.weights, alone.weights, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "blocking",
-    [
-        gj.Blocking(block_size=16),
-        gj.Blocking(block_size=16, stored_bytes=0),
-        gj.Blocking(block_size=8, copied_bytes=500),
-    ],
-)
-def test_rule_does_not_depend_on_the_blocking(blocking):
+def test_rule_does_not_depend_on_the_blocking():
     def fit(blocking):
         solver = gj.GradientEM(weight_rule="newton", blocking=blocking)
         return gj.fit(solver, TARGET, START, num_iterations=3).mixture
 
-    np.testing.assert_allclose(fit(blocking).means, fit(gj.Blocking()).means, atol=1e-9)
+    # Densities stored in one piece, and recomputed chunk by chunk.
+    cut = gj.Blocking(block_size=8, copied_bytes=500)
+    np.testing.assert_allclose(fit(cut).means, fit(gj.Blocking()).means, atol=1e-9)
 
 
 def test_rule_over_devices():
@@ -321,6 +315,7 @@ def test_rule_over_devices():
     np.testing.assert_allclose(spread.mixture.means, sweep().mixture.means, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_rule_is_differentiable():
     def final(means):
         solver = gj.GradientEM(weight_rule="newton", weight_steps=30, weight_tolerance=1e-13)

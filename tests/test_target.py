@@ -40,7 +40,10 @@ def test_moments_of_sobol_normals(m):
     np.testing.assert_allclose(covariance, expected, atol=5e-3)
 
 
-@pytest.mark.parametrize(("d", "m", "coarse"), [(1, 3, 32), (2, 3, 24), (3, 3, 16), (6, 3, 24)])
+@pytest.mark.parametrize(
+    ("d", "m", "coarse"),
+    [(1, 3, 32), (2, 3, 24), (3, 3, 16), pytest.param(6, 3, 24, marks=pytest.mark.slow)],
+)
 def test_refinement_stays_within_the_claimed_error(d, m, coarse):
     truth = gj.truth.random(jax.random.key(1), m, d, 4.0)
     rough, fine = gj.population(truth, num_nodes=coarse), gj.population(truth, num_nodes=2 * coarse)
