@@ -29,6 +29,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pages
 from benchmarks import cores
 
 SUITES = ("estep", "sweep", "weights", "peers", "growth", "startup", "devices", "gpu")
@@ -43,7 +44,7 @@ def main() -> None:
 
     document = arguments.write.read_text() if arguments.write else ""
     for suite in arguments.suite if arguments.write else ():
-        _replace(document, suite, "")
+        pages.replace(document, f"benchmark:{suite}", "")
     report: dict[str, Any] = {"provenance": measure.provenance(), "suites": {}}
     for suite in arguments.suite:
         module = importlib.import_module(f"benchmarks.{suite}")
@@ -55,7 +56,8 @@ def main() -> None:
         report["suites"][suite] = {**result, "wall_seconds": wall, "busy_cores": busy / wall}
         text = f"{module.markdown(result)}\n\n{_footnote(report['provenance'], busy / wall)}"
         print(f"## {module.TITLE}\n\n{text}\n", flush=True)
-        document = _replace(document, suite, text) if arguments.write else ""
+        if arguments.write:
+            document = pages.replace(document, f"benchmark:{suite}", text)
         # After every suite, so that a later one that stops takes nothing with it.
         if arguments.json:
             arguments.json.write_text(json.dumps(report, indent=1) + "\n")
@@ -83,14 +85,6 @@ def _suites(text: str) -> list[str]:
         if name not in SUITES:
             raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(SUITES)}, all")
     return names
-
-
-def _replace(document: str, suite: str, text: str) -> str:
-    opening, closing = f"<!-- benchmark:{suite} -->", f"<!-- /benchmark:{suite} -->"
-    if document.count(opening) != 1 or document.count(closing) != 1:
-        raise SystemExit(f"expected {opening} and {closing} once each in the Markdown file")
-    before, _, rest = document.partition(opening)
-    return f"{before}{opening}\n{text}\n{closing}{rest.partition(closing)[2]}"
 
 
 def _clocks() -> tuple[float, float]:

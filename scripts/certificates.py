@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
+import pages
+from benchmarks.measure import table
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -41,7 +43,8 @@ def main() -> None:
     document = path.read_text() if path else ""
     for name, text in tables.items():
         print(f"{text}\n")
-        document = replace(document, name, text) if path else ""
+        if path:
+            document = pages.replace(document, f"certificates:{name}", text)
     if path:
         path.write_text(document)
         draw(target, fits, found).savefig(path.with_suffix(".png"), dpi=150)
@@ -151,19 +154,6 @@ def cost_table() -> str:
                 seconds.append(time.perf_counter() - began)
         rows.append([dtype, f"{np.median(seconds[1:]):.2f}", f"{seconds[0]:.1f}"])
     return table(["dtype", "seconds", "seconds, the first time"], rows)
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def replace(document: str, name: str, text: str) -> str:
-    opening, closing = f"<!-- certificates:{name} -->", f"<!-- /certificates:{name} -->"
-    if document.count(opening) != 1 or document.count(closing) != 1:
-        raise SystemExit(f"expected {opening} and {closing} once each in the Markdown file")
-    before, _, rest = document.partition(opening)
-    return f"{before}{opening}\n{text}\n{closing}{rest.partition(closing)[2]}"
 
 
 def log_directional(mixture: gj.Mixture, points: np.ndarray, grid: np.ndarray) -> np.ndarray:
