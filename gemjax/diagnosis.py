@@ -53,7 +53,7 @@ _MESSAGES = {
     Outcome.RECOVERED: "every cluster has its mean and its mass, within the tolerance",
     Outcome.ONE_FITS_MANY: (
         "one component stands for several clusters, from between them; "
-        "try more components, 2 m log m for m clusters, or other starts"
+        "try an Escape, or more components, 2 m log m for m clusters"
     ),
     Outcome.MANY_FIT_ONE: (
         "several components share a cluster and hold more than its mass; "

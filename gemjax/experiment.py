@@ -137,7 +137,7 @@ def _escape(point: Point) -> Escape | None:
         return None
     table = point.escape
     return Escape(
-        _search_key(point),
+        search_key(point.sweep.seed),
         table.price,
         table.stall,
         every=table.every,
@@ -146,9 +146,9 @@ def _escape(point: Point) -> Escape | None:
     )
 
 
-def _search_key(point: Point) -> jax.Array:
-    """For searches; no seed has this number."""
-    return jax.random.fold_in(jax.random.key(point.sweep.seed), np.uint32(2**32 - 1))
+def search_key(seed: int) -> jax.Array:
+    """For searches; no start has this number."""
+    return jax.random.fold_in(jax.random.key(seed), np.uint32(2**32 - 1))
 
 
 def chosen_batch(problem: Problem, point: Point, num_seeds: int) -> int:
@@ -232,7 +232,7 @@ def run_block(
         for record in _judge(fits, problem.truth):
             out |= {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
     if point.report.certificate:
-        found = _certify(fits.mixture, problem.target, _search_key(point))
+        found = _certify(fits.mixture, problem.target, search_key(point.sweep.seed))
         _wait(found)
         out |= {name: getattr(found, name) for name in _CERTIFIED}
     return {name: np.asarray(array) for name, array in out.items()}
@@ -275,5 +275,5 @@ def follow_weights(problem: Problem, point: Point) -> np.ndarray:
         way = prepare(problem.escape, problem.target, point.model.num_components, T)
     for _ in range(T // every):
         carry, _ = advance(solver, data, carry, every, every, False, way)
-        weights.append(np.asarray(carry[0].mixture.weights))
+        weights.append(np.asarray(carry.state.mixture.weights))
     return np.stack(weights)

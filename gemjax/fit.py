@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,13 @@ class Watch(NamedTuple):
     insertions: jax.Array
 
 
-Carry: TypeAlias = tuple[State, Info, jax.Array, Watch]  # state, its last `Info`, status
+class Carry(NamedTuple):
+    """What one iteration hands to the next: state, its last `Info`, () status, watch."""
+
+    state: State
+    info: Info
+    status: jax.Array
+    watch: Watch
 
 
 def fit(
@@ -107,8 +113,7 @@ def _fit(
     target = vary_alike(target, solver, mixture, but=axis)
     carry = vary_alike(start(solver, mixture), solver, mixture)
     carry, history = _advance(solver, target, carry, num_iterations, record_every, checkpoint, way)
-    state, _, status, watch = carry
-    return Fit(state.mixture, history, status, watch.insertions)
+    return Fit(carry.state.mixture, history, carry.status, carry.watch.insertions)
 
 
 def start(solver: Solver, mixture: Mixture) -> Carry:
@@ -116,7 +121,7 @@ def start(solver: Solver, mixture: Mixture) -> Carry:
     infinity = jnp.asarray(jnp.inf, mixture.means.dtype)
     nothing = Info(infinity, infinity, infinity, jnp.int32(0))
     watch = Watch(jnp.int32(0), infinity, infinity, jnp.int32(0))
-    return solver.init(mixture), nothing, jnp.int32(Status.OK), watch
+    return Carry(solver.init(mixture), nothing, jnp.int32(Status.OK), watch)
 
 
 def _advance(
@@ -130,7 +135,7 @@ def _advance(
 ) -> tuple[Carry, Info]:
     """The loop itself, from wherever `carry` is; also the history."""
     run = jax.checkpoint(solver.step, prevent_cse=False) if checkpoint else solver.step
-    n = len(carry[0].mixture.means)
+    n = len(carry.state.mixture.means)
     look = None if way is None else functools.partial(_look, way, solver, as_blocks(target, n))
 
     def iterate(carry: Carry, _: None) -> tuple[Carry, None]:
@@ -138,17 +143,18 @@ def _advance(
         new_state, new_info = run(state, target)
         good = (status == Status.OK) & _is_finite(new_state, new_info)
         # A frozen run keeps its last finite state; `where` on whole records, leaf by leaf.
-        kept = jax.tree.map(
+        state, info = jax.tree.map(
             lambda new, old: jnp.where(good, new, old), (new_state, new_info), (state, info)
         )
         status = jnp.where(good, status, jnp.int32(Status.DIVERGED))
-        begun = jnp.where(watch.iteration == 0, kept[1].loss, watch.loss)
-        carry = (*kept, status, watch._replace(iteration=watch.iteration + 1, loss=begun))
+        begun = jnp.where(watch.iteration == 0, info.loss, watch.loss)
+        watch = watch._replace(iteration=watch.iteration + 1, loss=begun)
+        carry = Carry(state, info, status, watch)
         return carry if look is None else look(carry), None
 
     def record(carry: Carry, _: None) -> tuple[Carry, Info]:
         carry, _ = jax.lax.scan(iterate, carry, length=record_every)
-        return carry, carry[1]
+        return carry, carry.info
 
     carry, history = jax.lax.scan(record, carry, length=num_iterations // record_every)
     carry, _ = jax.lax.scan(iterate, carry, length=num_iterations % record_every)
@@ -175,10 +181,10 @@ def _look(way: Exit, solver: Solver, points: Blocks | Chunks, carry: Carry) -> C
         settled = jnp.where(asked, jnp.where(pays, jnp.inf, info.loss), watch.settled)
         insertions = watch.insertions + pays.astype(jnp.int32)
         watch = Watch(watch.iteration, info.loss, settled, insertions)
-        return state, info, status, watch
+        return Carry(state, info, status, watch)
 
     # The same for all seeds of a batch, so that under `vmap` it is a branch, too.
-    due = carry[3].iteration % way.every == 0
+    due = carry.watch.iteration % way.every == 0
     return jax.lax.cond(due, look, lambda: carry)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from gemjax import folder, initialize, report
 from gemjax.certificate import certificate
 from gemjax.escape import Escape, prepare
+from gemjax.experiment import search_key
 from gemjax.files import (
     InputError,
     check_points,
@@ -195,7 +196,7 @@ def _best(
     losses: list[float] = []
     way = None
     if options.escape:
-        escape = Escape(_search_key(options))
+        escape = Escape(search_key(options.seed))
         way = prepare(escape, target, options.components, options.iterations)
     on_progress(0, total)
     for seed in range(options.seeds):
@@ -205,7 +206,7 @@ def _best(
         carry, parts, done = start(solver, mixture), [], 0
         for length in lengths:
             carry, part = advance(solver, data, carry, length, 1, False, way)
-            mixture, status = carry[0].mixture, int(carry[2])
+            mixture, status = carry.state.mixture, int(carry.status)
             parts.append(part)
             done += length
             on_progress(seed * options.iterations + done, total)
@@ -216,21 +217,16 @@ def _best(
         names = ("loss", "weight_gap", "gradient_norm", "num_active")
         history = {k: np.concatenate([np.asarray(getattr(p, k)) for p in parts]) for k in names}
         if best is None or final < min(losses[:-1]):
-            best = (mixture, history, status, int(carry[3].insertions), seed)
+            best = (mixture, history, status, int(carry.watch.insertions), seed)
     assert best is not None  # there is at least one start
     return (*best, losses)
-
-
-def _search_key(options: Options) -> jax.Array:
-    """For searches; no start has this number."""
-    return jax.random.fold_in(jax.random.key(options.seed), np.uint32(2**32 - 1))
 
 
 def _certificate(
     options: Options, mixture: Mixture, target: Target | Stream, offset: np.ndarray
 ) -> dict[str, Any]:
     """A certificate for summary.json, its places in the data's own units."""
-    found = certificate(mixture, target, _search_key(options))
+    found = certificate(mixture, target, search_key(options.seed))
     values: dict[str, Any] = {}
     for field in dataclasses.fields(found):
         value = np.asarray(getattr(found, field.name))
