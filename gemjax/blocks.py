@@ -122,7 +122,7 @@ class Chunks:
             points, weights = self.target.rows(index, self.size)
         else:
             points, weights = _rows(self.target, index, self.size)
-        return _lay_out(points, weights, self.centre, self.radius, self.blocking, self.axis)
+        return lay_out(points, weights, self.centre, self.radius, self.blocking, self.axis)
 
 
 def as_blocks(
@@ -138,14 +138,14 @@ def as_blocks(
     """
     if isinstance(target, Blocks | Chunks):
         return target
-    cut = _resolve(blocking, num_components)
+    cut = resolve(blocking, num_components)
     if isinstance(target, Stream):
         size = min(target.shape[0], _chunk_size(cut, target.shape[1], target.dtype))
         return Chunks(target, target.centre, target.radius, cut, size, axis)
     N, d = target.shape
     centre, radius = _extent(target, axis)
     if N * _row_bytes(d, target.points.dtype) <= cut.copied_bytes:
-        return _lay_out(target.points, target.weights, centre, radius, cut, axis)
+        return lay_out(target.points, target.weights, centre, radius, cut, axis)
     size = min(N, _chunk_size(cut, d, target.points.dtype))
     return Chunks(target, centre, radius, cut, size, axis)
 
@@ -160,7 +160,7 @@ def _chunk_size(cut: Any, d: int, dtype: Any) -> int:
     return cut.block_size * max(1, blocks)
 
 
-def _resolve(blocking: Blocking, num_components: int) -> Any:
+def resolve(blocking: Blocking, num_components: int) -> Any:
     """`blocking` by the rule in its docstring; only `stored_bytes` is left to the E-step."""
     platform = jax.default_backend()
     if platform == "cpu":
@@ -220,7 +220,7 @@ def _extent(target: Target, axis: str | None) -> tuple[jax.Array, jax.Array]:
 
 
 @functools.partial(jax.jit, static_argnums=(4, 5))
-def _lay_out(
+def lay_out(
     points: jax.Array,
     weights: jax.Array,
     centre: jax.Array,

@@ -27,11 +27,10 @@ from gemjax.births import (
     log_directional,
 )
 from gemjax.blocks import AUTOMATIC, Blocking, Blocks, Chunks, as_blocks
-from gemjax.expectation import expect
+from gemjax.expectation import duality_gap, expect
 from gemjax.numerics import vary_alike
 from gemjax.stream import Stream
 from gemjax.types import Mixture, Target
-from gemjax.weights import duality_gap
 
 _FIRST_WEIGHT = 0.01  # of a new component: small, so that every cluster that is missed shows
 _GROWTH = 1.5  # of the stretch after a step that went up

@@ -139,6 +139,11 @@ def ratios(stored: Densities, log_weights: jax.Array) -> jax.Array:
     return _expectation(block, stored, weights)
 
 
+def duality_gap(r: jax.Array) -> jax.Array:
+    """() max r − 1, from r (n,): what other weights could gain at most; see `weights.py`."""
+    return jnp.max(r) - 1
+
+
 def curvature(stored: Densities, weights: jax.Array) -> jax.Array:
     """(n, n) H_ik = E[φ_i φ_k / p²], the Hessian of the loss in the weights (n,)."""
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from gemjax import quadratic
-from gemjax.expectation import Densities, curvature, gains, ratios
+from gemjax.expectation import Densities, curvature, duality_gap, gains, ratios
 from gemjax.numerics import safe_log, vary_alike
 from gemjax.types import Status
 
@@ -54,7 +54,7 @@ def _iterate(
 
     def look(weights: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         r = ratios(stored, safe_log(weights))
-        return weights, r, jnp.max(r) - 1
+        return weights, r, duality_gap(r)
 
     def step(carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         weights, r, gap, count, idle = carry
@@ -78,15 +78,12 @@ def _iterate(
         return (gap > tolerance) & (count < max_steps) & (idle < _PATIENCE)
 
     even = jnp.full((n,), 1 / n, dtype)
-    weights, r, gap = look(start)
+    begin = look(start)
     # From weights that leave some point nearly without density, a quadratic model sees nothing.
-    poor = ~(gap < n)
-    weights, r, gap = look(jnp.where(poor, 0.5 * (start + even), start))
+    begin = jax.lax.cond(begin[2] < n, lambda: begin, lambda: look(0.5 * (start + even)))
     zero = jnp.int32(0)
-    begin = vary_alike(
-        (weights, r, gap, zero, zero), stored, start, tolerance, but=stored.blocks.axis
-    )
-    weights, r, gap, count, idle = jax.lax.while_loop(going, step, begin)
+    carry = vary_alike((*begin, zero, zero), stored, start, tolerance, but=stored.blocks.axis)
+    weights, r, gap, count, idle = jax.lax.while_loop(going, step, carry)
 
     limit = jnp.maximum(gap, tolerance)
 

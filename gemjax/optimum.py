@@ -10,13 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from gemjax import _checks, newton
-from gemjax.blocks import AUTOMATIC, Blocks
-from gemjax.expectation import Densities, statistics
+from gemjax.blocks import AUTOMATIC, lay_out, resolve
+from gemjax.expectation import Densities, duality_gap, statistics
 from gemjax.numerics import safe_log
 from gemjax.types import Status, WeightSolution
-from gemjax.weights import duality_gap
-
-_BLOCK_ENTRIES = 2**17
 
 
 def solve_weights(
@@ -108,21 +105,15 @@ def _lay_out(table: jax.Array, w: jax.Array) -> Densities:
     """The table as blocks of densities [n, C], each row relative to its largest."""
     N, n = table.shape
     dtype = table.dtype
-    B = -(-N // int(np.clip(_BLOCK_ENTRIES // n, 256, 4096)))
-    C = -(-N // B)
+    # Points without coordinates: only their weights are laid out.
+    nowhere, zero = jnp.zeros((0,), dtype), jnp.zeros((), dtype)
+    blocks = lay_out(jnp.zeros((N, 0), dtype), w, nowhere, zero, resolve(AUTOMATIC, n), None)
+    B, C = blocks.weights.shape
     pad = B * C - N
     shift = jax.lax.stop_gradient(jnp.max(table, axis=1))
     shift = jnp.pad(jnp.where(jnp.isfinite(shift), shift, 0), (0, pad)).reshape(B, C)
     rows = jnp.pad(table, ((0, pad), (0, 0))).reshape(B, C, n)
     scaled = jax.lax.map(lambda block: jnp.exp(block[0].T - block[1][None]), (rows, shift))
-    blocks = Blocks(
-        points=jnp.ones((B, 1, C), dtype),
-        weights=jnp.pad(w, (0, pad)).reshape(B, C),
-        half_squares=jnp.zeros((B, C), dtype),
-        centre=jnp.zeros((0,), dtype),
-        radius=jnp.zeros((), dtype),
-        blocking=AUTOMATIC,
-    )
     return Densities(
         blocks=blocks,
         means=jnp.zeros((n, 0), dtype),

@@ -12,9 +12,9 @@ from jax.typing import ArrayLike
 
 from gemjax import _checks, means, weights
 from gemjax.blocks import AUTOMATIC, Blocking, Blocks, Chunks, as_blocks
-from gemjax.expectation import Statistics, densities, expect, statistics
+from gemjax.expectation import Statistics, densities, duality_gap, expect, statistics
 from gemjax.means import MeanRule
-from gemjax.numerics import safe_divide, safe_exp, safe_log, safe_norm
+from gemjax.numerics import safe_exp, safe_log, safe_norm
 from gemjax.stream import Stream
 from gemjax.types import Info, Mixture, State, Target
 
@@ -222,7 +222,7 @@ class ClassicalEM:
         solver, blocks = self.prepare(target, state.mixture)
         mixture = state.mixture
         found = expect(mixture, blocks)
-        mu = mixture.means - safe_divide(found.gradient, found.mass[:, None])
+        mu = mixture.means + means.em_step(found)
         log_weights = safe_log(found.mass / jnp.sum(found.mass))
         info = _info(found, mixture.log_weights, solver.active_weight)
         return State(Mixture(mu, log_weights), state.mean_state), info
@@ -283,7 +283,7 @@ def _prepare(
 def _info(found: Statistics, log_weights: jax.Array, active_weight: ArrayLike) -> Info:
     return Info(
         loss=found.loss,
-        weight_gap=weights.duality_gap(found.ratios),
+        weight_gap=duality_gap(found.ratios),
         gradient_norm=safe_norm(found.gradient),
         num_active=jnp.sum(safe_exp(log_weights) >= active_weight, dtype=jnp.int32),
     )

@@ -18,15 +18,10 @@ import optax
 from jax.typing import ArrayLike
 
 from gemjax import newton
-from gemjax.expectation import Densities, ratios
+from gemjax.expectation import Densities, duality_gap, ratios
 from gemjax.numerics import log_normalise, safe_exp, safe_log, tiny
 
 RULES = ("mirror", "euclidean", "multiplicative", "newton", "fixed")
-
-
-def duality_gap(r: jax.Array) -> jax.Array:
-    """() bound on L(π) − min L over the simplex, from r (n,); nats per point."""
-    return jnp.max(r) - 1
 
 
 def weight_step(
