@@ -90,7 +90,7 @@ def log_directional(on: Ground, places: Places) -> Ascent:
     def piece(points: jax.Array, weights: jax.Array, log_ratio: jax.Array) -> _Sums:
         # The weight is part of the exponent: points of weight zero must not set the maximum.
         z = _exponents(on, places.centres, points) + (_log(weights) - log_ratio)[None]
-        peak = jnp.max(z, axis=1)
+        peak = jax.lax.stop_gradient(jnp.max(z, axis=1))  # it cancels
         return peak, _dot(on, jnp.exp(z - peak[:, None]), points.T)
 
     d = places.centres.shape[1]
@@ -227,7 +227,7 @@ def _log_ratios(centred: Mixture, blocks: Blocks) -> jax.Array:
         joint = _exponents(on, centred.means, points) + centred.log_weights[:, None]
         return jax.scipy.special.logsumexp(joint, axis=0)
 
-    return jax.lax.map(one, blocks.points)
+    return jax.lax.map(jax.checkpoint(one), blocks.points)
 
 
 def _over_points(piece: _Piece, on: Ground, places: Places, width: int) -> _Sums:

@@ -93,6 +93,11 @@ class Blocks:
         """Number of points, padding included."""
         return self.weights.size
 
+    @property
+    def parallel(self) -> int:
+        """Blocks side by side."""
+        return self.blocking.num_parallel or 1
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)

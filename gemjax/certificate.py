@@ -113,8 +113,12 @@ def certificate(
 
     Time O(N (n + num_starts d) num_steps) at most; a pass over the points takes all starts one
     step, and a `Stream` is read that often for each of the two searches. Memory beyond the points
-    is one number per point, or none where they are walked over in chunks. The result carries no
-    gradients. A mixture of NaN under `jit` has gaps of NaN, and is neither usable nor optimal.
+    is one number per point, or none where they are walked over in chunks. A mixture of NaN under `jit` has gaps of NaN, and is neither usable nor optimal.
+
+    Loss, gaps, gain, price and `npmle_points` are differentiable in the mixture, the points and
+    their weights. The derivative of a supremum is that of the function at the place where it is
+    attained, held fixed (Danskin's theorem); so it is as exact as the place. The places and
+    `birth_weight` carry no derivatives.
 
     Args:
       mixture: p, n components in d dimensions.
@@ -184,11 +188,13 @@ def search(
     `price` () None is BIC's, so for a population target it must be given.
     """
     axis = blocks.axis
-    inputs = jax.lax.stop_gradient((mixture, candidates, price))
+    inputs = (mixture, candidates, price)
     mixture, candidates, price = vary_alike(inputs, blocks, but=axis)
-    blocks = vary_alike(jax.lax.stop_gradient(blocks), inputs, but=axis)
+    blocks = vary_alike(blocks, inputs, but=axis)
 
-    on, statistics = ground(mixture, blocks), expect(mixture, blocks)
+    live, statistics = ground(mixture, blocks), expect(mixture, blocks)
+    # The search chooses places, which are held fixed; what is found there is computed once more.
+    on, candidates = jax.lax.stop_gradient((live, candidates))
     candidates = candidates - blocks.centre[None]
     midpoints = 0.5 * (candidates + jnp.roll(candidates, 1, axis=0))
     centres = [candidates, midpoints, farthest(on, num_starts), on.mixture.means]
@@ -198,28 +204,34 @@ def search(
     peaks, heights = _ascend(log_directional, on, pool, size, num_steps)
     births, gains = _ascend(log_birth, on, pool, size, num_steps)
 
-    top, best = jnp.argmax(heights), jnp.argmax(gains)
-    points, N = effective_numbers(on, peaks.centres[top], heights[top])
+    peak, birth = _only(peaks, jnp.argmax(heights)), _only(births, jnp.argmax(gains))
+    height, gain = log_directional(live, peak).value[0], log_birth(live, birth).value[0]
+    points, N = effective_numbers(live, peak.centres[0], height)
     if price is None:
         price = 0.5 * (blocks.centre.shape[0] + 1) * jnp.log(N) / N
-    gap, gain = jnp.maximum(heights[top], 0), jnp.maximum(gains[best], 0)
+    gap, gain = jnp.where(height < 0, 0, height), jnp.where(gain < 0, 0, gain)
+    weight_gap = duality_gap(statistics.ratios)
     slack = jnp.maximum(price, _tolerance(gap.dtype))
     return Certificate(
         loss=statistics.loss,
-        weight_gap=jnp.maximum(duality_gap(statistics.ratios), 0),
+        weight_gap=jnp.where(weight_gap < 0, 0, weight_gap),
         npmle_gap=gap,
-        npmle_at=peaks.centres[top] + blocks.centre,
+        npmle_at=peak.centres[0] + blocks.centre,
         npmle_points=points,
         npmle_usable=(points >= _LEAST_POINTS) | (gap <= slack),
         num_agreed=_agreed(heights),
         birth_gain=gain,
-        birth_at=births.centres[best] + blocks.centre,
-        birth_weight=jnp.where(gain == 0, 0, births.weights[best]),
+        birth_at=birth.centres[0] + blocks.centre,
+        birth_weight=jnp.where(gain == 0, 0, birth.weights[0]),
         birth_price=price,
         birth_optimal=gain <= slack,
         birth_agreed=_agreed(gains),
         num_starts=jnp.int32(size),
     )
+
+
+def _only(places: Places, index: jax.Array) -> Places:
+    return jax.tree.map(lambda leaf: leaf[index][None], places)
 
 
 _search = functools.partial(jax.jit, static_argnames=("num_starts", "num_steps"))(search)

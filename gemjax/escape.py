@@ -172,10 +172,12 @@ def prepare(
 def leave(way: Exit, mixture: Mixture, blocks: Blocks | Chunks) -> tuple[Mixture, jax.Array]:
     """The mixture with a component that pays for itself and the merging, and whether there is one.
 
-    Without one it stays as it is.
+    Without one it stays as it is. What is inserted is a choice, and held fixed under
+    differentiation.
     """
+    mixture_now, blocks, way = jax.lax.stop_gradient((mixture, blocks, way))
     found = search(
-        mixture,
+        mixture_now,
         blocks,
         way.candidates,
         way.price,
@@ -183,6 +185,6 @@ def leave(way: Exit, mixture: Mixture, blocks: Blocks | Chunks) -> tuple[Mixture
         num_steps=way.num_steps,
     )
     new = place(mixture, found.birth_at, found.birth_weight)
-    gain = found.loss - jax.lax.stop_gradient(expect(new, blocks).loss)
+    gain = found.loss - expect(jax.lax.stop_gradient(new), blocks).loss
     pays = (gain > found.birth_price) & ~found.birth_optimal
     return jax.tree.map(lambda a, b: jnp.where(pays, a, b), new, mixture), pays

@@ -274,6 +274,6 @@ def follow_weights(problem: Problem, point: Point) -> np.ndarray:
     if problem.escape is not None:
         way = prepare(problem.escape, problem.target, point.model.num_components, T)
     for _ in range(T // every):
-        carry, _ = advance(solver, data, carry, every, every, False, way)
+        carry, _ = advance(solver, data, carry, every, every, way)
         weights.append(np.asarray(carry.state.mixture.weights))
     return np.stack(weights)

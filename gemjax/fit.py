@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,10 @@ from gemjax.numerics import vary_alike
 from gemjax.solver import Solver
 from gemjax.stream import Stream
 from gemjax.types import Fit, Info, Mixture, State, Status, Target
+
+
+# The states of a fit's iterations up to this size are all kept for reverse mode.
+_KEPT_BYTES = 2**26
 
 
 class Watch(NamedTuple):
@@ -40,6 +46,9 @@ class Carry(NamedTuple):
     watch: Watch
 
 
+Body: TypeAlias = Callable[[Carry, None], tuple[Carry, Any]]
+
+
 def fit(
     solver: Solver,
     target: Target | Stream,
@@ -47,14 +56,16 @@ def fit(
     *,
     num_iterations: int,
     record_every: int = 1,
-    checkpoint: bool = False,
     escape: Escape | None = None,
 ) -> Fit:
     """Runs `num_iterations` iterations of a solver, under `jit`, as one `lax.scan`.
 
-    Everything but the counts, the rules' names and `checkpoint` is traced: new data of the same
-    shape, a new start or a new step size does not compile again. Differentiable in both modes with
-    respect to all of it; derivatives are those of the iterations as run, not of the limit.
+    Everything but the counts and the rules' names is traced: new data of the same shape, a new
+    start or a new step size does not compile again. Differentiable with respect to all of it, in
+    both modes, to any order; derivatives are those of the iterations as run, not of the limit.
+    Reverse mode recomputes every iteration, or, where the states of all iterations are large, every
+    block of √T iterations and in it every iteration: it keeps the states between them and the
+    inside of one, never anything of size N·n per iteration.
 
     Args:
       solver: `GradientEM`, `classical_em()`, or a pytree with the same two methods.
@@ -62,8 +73,6 @@ def fit(
       mixture: where to start, n components in d dimensions, same dtype.
       num_iterations: T, static, at least 1.
       record_every: static; history keeps every such iteration.
-      checkpoint: static; recompute each iteration in reverse mode instead of storing it. Memory
-        then grows with T times the size of the mixture rather than T times N·n.
       escape: what to do about a fit that is stuck; nothing by default.
 
     Returns:
@@ -94,17 +103,16 @@ def fit(
         solver, data = solver.prepare(target, mixture)
     else:
         data = target
-    return _fit(solver, data, mixture, num_iterations, record_every, bool(checkpoint), way)
+    return _fit(solver, data, mixture, num_iterations, record_every, way)
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4, 5))
+@functools.partial(jax.jit, static_argnums=(3, 4))
 def _fit(
     solver: Solver,
     target: Any,
     mixture: Mixture,
     num_iterations: int,
     record_every: int,
-    checkpoint: bool,
     way: Exit | None,
 ) -> Fit:
     # Points spread over a mesh axis stay so; all that is computed from them is the same everywhere.
@@ -112,7 +120,7 @@ def _fit(
     solver, mixture, way = vary_alike((solver, mixture, way), target, but=axis)
     target = vary_alike(target, solver, mixture, but=axis)
     carry = vary_alike(start(solver, mixture), solver, mixture)
-    carry, history = _advance(solver, target, carry, num_iterations, record_every, checkpoint, way)
+    carry, history = _advance(solver, target, carry, num_iterations, record_every, way)
     return Fit(carry.state.mixture, history, carry.status, carry.watch.insertions)
 
 
@@ -130,17 +138,15 @@ def _advance(
     carry: Carry,
     num_iterations: int,
     record_every: int,
-    checkpoint: bool = False,
     way: Exit | None = None,
 ) -> tuple[Carry, Info]:
     """The loop itself, from wherever `carry` is; also the history."""
-    run = jax.checkpoint(solver.step, prevent_cse=False) if checkpoint else solver.step
     n = len(carry.state.mixture.means)
     look = None if way is None else functools.partial(_look, way, solver, as_blocks(target, n))
 
     def iterate(carry: Carry, _: None) -> tuple[Carry, None]:
         state, info, status, watch = carry
-        new_state, new_info = run(state, target)
+        new_state, new_info = solver.step(state, target)
         good = (status == Status.OK) & _is_finite(new_state, new_info)
         # A frozen run keeps its last finite state; `where` on whole records, leaf by leaf.
         state, info = jax.tree.map(
@@ -152,17 +158,42 @@ def _advance(
         carry = Carry(state, info, status, watch)
         return carry if look is None else look(carry), None
 
+    # Reverse mode keeps what comes in, and recomputes the rest.
+    iterate = jax.checkpoint(iterate, prevent_cse=False)
+
     def record(carry: Carry, _: None) -> tuple[Carry, Info]:
-        carry, _ = jax.lax.scan(iterate, carry, length=record_every)
+        carry, _ = _scan(iterate, carry, record_every)
         return carry, carry.info
 
-    carry, history = jax.lax.scan(record, carry, length=num_iterations // record_every)
-    carry, _ = jax.lax.scan(iterate, carry, length=num_iterations % record_every)
+    carry, history = _scan(record, carry, num_iterations // record_every, record_every)
+    carry, _ = _scan(iterate, carry, num_iterations % record_every)
     return carry, history
 
 
+def _scan(body: Body, carry: Carry, length: int, inner: int = 1) -> tuple[Carry, Any]:
+    """`lax.scan` over iterations, `inner` of them in one call of the body.
+
+    Where their states together are large, a scan of scans, of which reverse mode keeps only the
+    states between the inner ones and recomputes those: the square root of the memory for one more
+    run.
+    """
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(carry))
+    block = math.isqrt(length)
+    if size * length * inner <= _KEPT_BYTES or block < 2:
+        return jax.lax.scan(body, carry, length=length)
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def several(carry: Carry, _: None) -> tuple[Carry, Any]:
+        return jax.lax.scan(body, carry, length=block)
+
+    carry, records = jax.lax.scan(several, carry, length=length // block)
+    carry, rest = jax.lax.scan(body, carry, length=length % block)
+    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), records)
+    return carry, jax.tree.map(lambda x, y: jnp.concatenate([x, y]), flat, rest)
+
+
 # For fits that stop on the way: with `start` and a prepared solver the same as one long fit.
-advance = jax.jit(_advance, static_argnums=(3, 4, 5))
+advance = jax.jit(_advance, static_argnums=(3, 4))
 
 
 def _look(way: Exit, solver: Solver, points: Blocks | Chunks, carry: Carry) -> Carry:
@@ -199,4 +230,5 @@ def _escaped(
 def _is_finite(state: State, info: Info) -> jax.Array:
     mixture = state.mixture
     weights_good = ~jnp.any(jnp.isnan(mixture.log_weights) | jnp.isposinf(mixture.log_weights))
-    return jnp.all(jnp.isfinite(mixture.means)) & weights_good & jnp.isfinite(info.loss)
+    seen_good = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(info)])
+    return jnp.all(jnp.isfinite(mixture.means)) & weights_good & jnp.all(seen_good)

@@ -205,7 +205,7 @@ def _best(
         solver, data = options.solver.prepare(target, mixture)
         carry, parts, done = start(solver, mixture), [], 0
         for length in lengths:
-            carry, part = advance(solver, data, carry, length, 1, False, way)
+            carry, part = advance(solver, data, carry, length, 1, way)
             mixture, status = carry.state.mixture, int(carry.status)
             parts.append(part)
             done += length

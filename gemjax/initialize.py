@@ -3,6 +3,7 @@ through the choice of points, only through the points themselves."""
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 
 from gemjax import _checks
 from gemjax.mixture import sample
-from gemjax.numerics import safe_log
+from gemjax.numerics import safe_log, tiny
 from gemjax.stream import Stream
 from gemjax.types import Mixture, Target
 
@@ -117,10 +118,38 @@ def spectral(key: jax.Array, target: Target, n: int, rank: int) -> Mixture:
     centre = jnp.matmul(target.weights, target.points, precision=highest)
     centred = target.points - centre[None]
     covariance = jnp.matmul((target.weights[:, None] * centred).T, centred, precision=highest)
-    directions = jnp.linalg.eigh(covariance)[1][:, d - rank :]
+    directions = _principal(covariance, rank)
     chosen = centred[_draw(key, target.weights, n)]
     inside = jnp.matmul(chosen, directions, precision=highest)
     return _equal(centre[None] + jnp.matmul(inside, directions.T, precision=highest))
+
+
+def _principal(covariance: jax.Array, rank: int) -> jax.Array:
+    """(d, rank) orthonormal directions of the largest variance, differentiable as a subspace.
+
+    The derivative of `eigh` asks for distinct eigenvalues; that of the subspace needs only the gap
+    between those kept and those dropped. With V kept and W dropped, both fixed, and a change E of
+    the covariance, V + WX spans the new subspace if XΛ_V − Λ_W X = W'EV + W'EW X − X V'EV − X V'EW X
+    (Stewart and Sun 1990, V.2.1). Of the change, which is zero, X has the first and second
+    derivatives after two rounds of fixed-point iteration from 0; the last term is of third order.
+    Directions without any variance, kept or dropped, are alike: nothing moves between them. Where
+    another tie runs through the cut the derivative does not exist, and is not finite.
+    """
+    d = covariance.shape[0]
+    values, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(covariance))
+    dropped, kept = vectors[:, : d - rank], vectors[:, d - rank :]
+    times = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    change = covariance - jax.lax.stop_gradient(covariance)
+    a, b = times(kept.T, times(change, kept)), times(dropped.T, times(change, kept))
+    c = times(dropped.T, times(change, dropped))
+    null = values <= 8 * d * jnp.finfo(values.dtype).eps * values[-1]
+    gap = jnp.maximum(values[None, d - rank :] - values[: d - rank, None], tiny(values.dtype))
+    gap = jnp.where(null[None, d - rank :] & null[: d - rank, None], jnp.inf, gap)
+    x = b / gap
+    x = (b + times(c, x) - times(x, a)) / gap
+    basis = kept + times(dropped, x)
+    # Orthonormal again, by the inverse square root of I + X'X to second order.
+    return basis - 0.5 * times(basis, times(x.T, x))
 
 
 def _equal(means: jax.Array) -> Mixture:

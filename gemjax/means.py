@@ -17,7 +17,7 @@ import optax
 from jax.typing import ArrayLike
 
 from gemjax.expectation import Statistics
-from gemjax.numerics import safe_divide, safe_norm
+from gemjax.numerics import largest, safe_divide, safe_norm, tiny
 
 RULES = ("gradient", "em", "overrelaxed", "polyak")
 
@@ -71,7 +71,9 @@ def step(
     transformation = optax.with_extra_args_support(rule)
     known = {"mass": found.mass, "value": found.loss}
     known = {name: value for name, value in known.items() if _takes(transformation.update, name)}
-    updates, state = transformation.update(found.gradient, state, means, **known)
+    hard = _hard(transformation, state, means, found, known)
+    gradient, state = _hold((found.gradient, state), hard)
+    updates, state = _hold(transformation.update(gradient, state, means, **known), hard)
     return means + updates, state
 
 
@@ -95,10 +97,41 @@ def _long(
     """
     excess = found.loss - optimal_loss
     rounding = 4 * jnp.finfo(excess.dtype).eps * jnp.abs(found.loss)
-    farthest = jnp.max(jax.vmap(safe_norm)(move))
+    farthest = largest(safe_norm(move, axis=1))
     bound = safe_divide(jnp.asarray(_FARTHEST, excess.dtype), farthest)
-    length = jnp.maximum(jnp.minimum(safe_divide(excess, square), bound), 1)
-    return jnp.where(excess > rounding, length, 1)
+    length = safe_divide(excess, square)
+    length = jnp.where(length < bound, length, bound)
+    return jnp.where((excess > rounding) & (length > 1), length, 1)
+
+
+def _hard(
+    transformation: Any, state: Any, means: jax.Array, found: Statistics, known: dict[str, Any]
+) -> jax.Array:
+    """(n, d) where a transformation's derivative is not finite, in components of hardly any mass.
+
+    Adam's √v at v = 0, for one: it is reached where the gradient's square underflows. What does not
+    move there has the derivative 0, and not 0 times infinity.
+    """
+    fixed = jax.lax.stop_gradient((found.gradient, state, means, known))
+    gradient, state, means, known = fixed
+    _, slope = jax.jvp(
+        lambda g: transformation.update(g, state, means, **known)[0],
+        (gradient,),
+        (jnp.ones_like(gradient),),
+    )
+    idle = jax.lax.stop_gradient(found.mass * found.mass) < tiny(gradient.dtype)
+    return ~jnp.isfinite(slope) & idle[:, None]
+
+
+def _hold(tree: Any, hard: jax.Array) -> Any:
+    """A tree, whose leaves of the shape of the means have no derivative where `hard`."""
+
+    def hold(leaf: Any) -> Any:
+        if jnp.shape(leaf) != hard.shape:
+            return leaf
+        return jnp.where(hard, jax.lax.stop_gradient(leaf), leaf)
+
+    return jax.tree.map(hold, tree)
 
 
 def _takes(function: Any, name: str) -> bool:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from gemjax import _checks
-from gemjax.numerics import safe_log
+from gemjax.numerics import capped, safe_exp, safe_log, unit
 from gemjax.types import Mixture
 
 _BLOCK = 4096  # points per block: beyond the result, memory does not grow with N
@@ -38,19 +38,30 @@ def make_mixture(means: Any, weights: Any = None) -> Mixture:
     return Mixture(means, safe_log(_checks.weights("weights", weights, n, means.dtype)))
 
 
-def log_joint(mixture: Mixture, x: jax.Array) -> jax.Array:
-    """(C, n) log π_i + log N(x_j; μ_i, I) for one block of points (C, d).
+def _joint(mixture: Mixture, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(C, n) π_i N(x_j; μ_i, I) / exp(s_j) and (C,) s for one block of points (C, d).
 
     Squared distances come from a matrix product after centring on the block's first point, so
-    that data far from the origin lose no digits, up to −|x|²/2, which is subtracted last.
+    that data far from the origin lose no digits, up to −|x|²/2, which is added last. The centre,
+    s and the reference weights are constant under differentiation: they cancel.
     """
+    zero = jnp.isneginf(mixture.log_weights)
+    log_unit = math.log(unit(x.dtype))
+    reference = jax.lax.stop_gradient(jnp.where(zero, log_unit, mixture.log_weights))
+    # A weight of zero is divided as a weight, not as a logarithm, so that its derivative stays.
+    share = jnp.where(
+        zero,
+        safe_exp(mixture.log_weights) / unit(x.dtype),
+        jnp.exp(jnp.where(zero, log_unit, mixture.log_weights) - reference),
+    )
     centre = jax.lax.stop_gradient(x[0])
     x, means = x - centre[None], mixture.means - centre[None]
     product = jnp.matmul(x, means.T, precision=jax.lax.Precision.HIGHEST)
-    bias = mixture.log_weights - 0.5 * jnp.sum(means * means, axis=1)
-    half_square = 0.5 * jnp.sum(x * x, axis=1, keepdims=True)
-    constant = 0.5 * x.shape[1] * math.log(2 * math.pi)
-    return (product + bias[None, :]) - half_square - constant
+    exponent = product + (reference - 0.5 * jnp.sum(means * means, axis=1))[None]
+    peak = jax.lax.stop_gradient(
+        jnp.max(jnp.where(zero[None], -jnp.inf, exponent), axis=1, keepdims=True)
+    )
+    return share[None] * jnp.exp(capped(exponent - peak)), peak[:, 0] - 0.5 * jnp.sum(x * x, axis=1)
 
 
 def over_blocks(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
@@ -88,11 +99,12 @@ def log_density(mixture: Mixture, x: Any) -> jax.Array:
     ['-0.9189', '-1.4189']
     """
     mixture, x = _arguments(mixture, x)
-    return over_blocks(lambda block: _log_sum(log_joint(mixture, block)), x)
 
+    def block(x: jax.Array) -> jax.Array:
+        joint, shift = _joint(mixture, x)
+        return jnp.log(jnp.sum(joint, axis=1)) + shift - 0.5 * x.shape[1] * math.log(2 * math.pi)
 
-def _log_sum(joint: jax.Array) -> jax.Array:
-    return jax.scipy.special.logsumexp(joint, axis=1)
+    return over_blocks(block, x)
 
 
 def responsibilities(mixture: Mixture, x: Any) -> jax.Array:
@@ -113,7 +125,12 @@ def responsibilities(mixture: Mixture, x: Any) -> jax.Array:
     [[0.5, 0.5]]
     """
     mixture, x = _arguments(mixture, x)
-    return over_blocks(lambda block: jax.nn.softmax(log_joint(mixture, block), axis=1), x)
+
+    def block(x: jax.Array) -> jax.Array:
+        joint, _ = _joint(mixture, x)
+        return joint / jnp.sum(joint, axis=1, keepdims=True)
+
+    return over_blocks(block, x)
 
 
 def sample(key: jax.Array, mixture: Mixture, num_samples: int) -> jax.Array:

@@ -5,18 +5,30 @@ Stephens and Anitescu, "A fast algorithm for maximum likelihood estimation of mi
 using sequential quadratic programming", 2020). Its gradient is 1 − r and its Hessian
 H_ik = E[φ_i φ_k/p²], with Hπ = r, so a Newton step minimises ½ x'Hx − (2r − 1)'x over x >= 0: one
 product over the points, one small quadratic program, one line search.
+
+Two functions, since there are two derivatives to be had: `solve`, for weights that are a solution,
+has that of the solution; `steps`, for weights within an iteration of a fit, has that of the steps
+as taken, also of few.
+
+Both are custom rules for a while loop. Where JAX differentiates a scan in reverse, it drops such
+rules from what is computed in its body before derivatives (`process_custom_jvp_call` in jax 0.10),
+and derivatives of derivatives see only the loop; inside `jax.checkpoint` it keeps most. So each is
+called within one, and nothing in the loop is held fixed: what still sees it gets the derivative of
+its iterations in forward mode and an error in reverse mode, but no wrong value.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gemjax import quadratic
-from gemjax.expectation import Densities, curvature, duality_gap, gains, ratios
+from gemjax.densities import Densities
+from gemjax.expectation import curvature, duality_gap, gains, ratios
 from gemjax.numerics import safe_log, vary_alike
 from gemjax.types import Status
 
@@ -30,6 +42,16 @@ def least_tolerance(dtype: jnp.dtype) -> float:
     return 64 * float(jnp.finfo(dtype).eps)
 
 
+class _Carry(NamedTuple):
+    """Weights and ratios (n,), gap (), number of steps (), steps in vain since the last gain ()."""
+
+    weights: jax.Array
+    ratios: jax.Array
+    gap: jax.Array
+    count: jax.Array
+    idle: jax.Array
+
+
 def solve(
     stored: Densities, start: jax.Array, tolerance: jax.Array, max_steps: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -38,52 +60,114 @@ def solve(
     `start` (n,) are weights on the simplex. Differentiable in the densities to any order, by the
     implicit function theorem on the support of the solution; not in the start.
     """
-    fixed = jax.lax.stop_gradient((stored, start, tolerance))
-    weights, num_steps, status = _iterate(*fixed, max_steps)
-    return _implicit(stored, weights), num_steps, status
+    return jax.checkpoint(_solution, static_argnums=0)(max_steps, stored, start, tolerance)
+
+
+def steps(
+    stored: Densities, start: jax.Array, tolerance: jax.Array, max_steps: int
+) -> jax.Array:
+    """The same weights (n,), differentiable in the densities and the start, as the steps taken."""
+    return jax.checkpoint(_as_taken, static_argnums=0)(max_steps, stored, start, tolerance)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _solution(
+    max_steps: int, stored: Densities, start: jax.Array, tolerance: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    return _iterate(stored, start, tolerance, max_steps)
+
+
+@_solution.defjvp
+def _solution_jvp(max_steps: int, primals: tuple, tangents: tuple) -> tuple[Any, Any]:
+    """On the support r(π, φ) = 1, so that H dπ = ∂r/∂φ dφ there; elsewhere dπ = 0."""
+    stored = primals[0]
+    found = weights, _, _ = solve(*primals, max_steps)
+    log_weights = safe_log(weights)
+    _, change = jax.jvp(lambda s: ratios(s, log_weights), (stored,), (tangents[0],))
+    dweights = quadratic.solve_on_support(curvature(stored, weights), change, weights > 0)
+    none = np.zeros((), jax.dtypes.float0)
+    return found, (dweights, none, none)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _as_taken(
+    max_steps: int, stored: Densities, start: jax.Array, tolerance: jax.Array
+) -> jax.Array:
+    return _iterate(stored, start, tolerance, max_steps)[0]
+
+
+@_as_taken.defjvp
+def _as_taken_jvp(max_steps: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    """Of the same steps, written so that reverse mode can follow them."""
+    return jax.jvp(
+        lambda *x: _iterate(*x, max_steps, differentiable=True)[0], primals, tangents
+    )
+
+
+def _bounded_while(going: Any, step: Any, carry: _Carry, most: int) -> _Carry:
+    """A while loop of at most so many steps, as a scan that reverse mode can follow."""
+
+    def body(carry: _Carry, _: None) -> tuple[_Carry, None]:
+        return _either(going(carry), lambda: step(carry), lambda: carry), None
+
+    return jax.lax.scan(jax.checkpoint(body, prevent_cse=False), carry, length=most)[0]
 
 
 def _iterate(
-    stored: Densities, start: jax.Array, tolerance: jax.Array, max_steps: int
+    stored: Densities,
+    start: jax.Array,
+    tolerance: jax.Array,
+    max_steps: int,
+    *,
+    differentiable: bool = False,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     n, dtype = start.shape[0], start.dtype
     eps = float(jnp.finfo(dtype).eps)
     tolerance = jnp.maximum(tolerance, least_tolerance(dtype))
     slight = jnp.maximum(4 * eps, 0.01 * tolerance)
     shares = jnp.asarray(_SHARES, dtype)
+    either = _either if differentiable else jax.lax.cond
 
     def look(weights: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         r = ratios(stored, safe_log(weights))
         return weights, r, duality_gap(r)
 
-    def step(carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    def step(carry: _Carry) -> _Carry:
         weights, r, gap, count, idle = carry
-        hessian = curvature(stored, weights)
-        model = quadratic.solve(hessian, 2 * r - 1, weights)
-        rise = shares * jnp.sum(model - weights) - gains(stored, weights, model - weights, shares)
+        problem = (curvature(stored, weights), 2 * r - 1, weights)
+        if differentiable:
+            model = quadratic.follow(quadratic.solve(*jax.lax.stop_gradient(problem)), *problem)
+        else:
+            model = quadratic.solve(*problem)
+        # A choice, not a value: nothing is differentiated.
+        at, change = jax.lax.stop_gradient((weights, model - weights))
+        rise = shares * jnp.sum(change) - gains(jax.lax.stop_gradient(stored), at, change, shares)
         rise = jnp.where(jnp.isnan(rise), jnp.inf, rise)
         best = jnp.argmin(rise)
         longer = weights + shares[best] * (model - weights)
-        tried = look(_normalised(jnp.maximum(longer, 0)))
+        tried = look(_normalised(jnp.where(longer > 0, longer, 0)))
         # Weights too small to matter to the loss only show in the gap, and EM sets them right: in
         # one step from above, so that one that was set to zero by mistake starts anew from there.
         good = (rise[best] < -slight) | ((tried[2] < gap) & (rise[best] <= 4 * eps))
         em = jnp.where((weights == 0) & (r > 1), slight / n, weights * r)
-        weights, r, new_gap = jax.lax.cond(good, lambda: tried, lambda: look(_normalised(em)))
+        weights, r, new_gap = either(good, lambda: tried, lambda: look(_normalised(em)))
         idle = jnp.where(good | (new_gap < gap), 0, idle + 1)
-        return weights, r, new_gap, count + 1, idle
+        return _Carry(weights, r, new_gap, count + 1, idle)
 
-    def going(carry: tuple[jax.Array, ...]) -> jax.Array:
-        _, _, gap, count, idle = carry
-        return (gap > tolerance) & (count < max_steps) & (idle < _PATIENCE)
+    def going(carry: _Carry) -> jax.Array:
+        return (carry.gap > tolerance) & (carry.count < max_steps) & (carry.idle < _PATIENCE)
 
     even = jnp.full((n,), 1 / n, dtype)
     begin = look(start)
     # From weights that leave some point nearly without density, a quadratic model sees nothing.
-    begin = jax.lax.cond(begin[2] < n, lambda: begin, lambda: look(0.5 * (start + even)))
+    begin = either(begin[2] < n, lambda: begin, lambda: look(0.5 * (start + even)))
     zero = jnp.int32(0)
-    carry = vary_alike((*begin, zero, zero), stored, start, tolerance, but=stored.blocks.axis)
-    weights, r, gap, count, idle = jax.lax.while_loop(going, step, carry)
+    carry = _Carry(*begin, zero, zero)
+    carry = vary_alike(carry, stored, start, tolerance, but=stored.blocks.axis)
+    if differentiable:
+        weights, r, gap, count, idle = _bounded_while(going, step, carry, max_steps)
+    else:
+        weights, r, gap, count, idle = jax.lax.while_loop(going, step, carry)
 
     limit = jnp.maximum(gap, tolerance)
 
@@ -105,36 +189,10 @@ def _iterate(
     return weights, count, jnp.where(lost, Status.DIVERGED, status).astype(jnp.int32)
 
 
+def _either(good: jax.Array, left: Any, right: Any) -> Any:
+    """Like `lax.cond`, whose transpose JAX 0.10 does not find under `vmap` in a custom rule."""
+    return jax.tree.map(lambda a, b: jnp.where(good, a, b), left(), right())
+
+
 def _normalised(weights: jax.Array) -> jax.Array:
     return weights / jnp.sum(weights)
-
-
-@jax.custom_jvp
-def _implicit(stored: Densities, weights: jax.Array) -> jax.Array:
-    """`weights`, optimal for `stored`, with the derivative that this gives them.
-
-    On the support r(π, φ) = 1, so H dπ = ∂r/∂φ dφ there; elsewhere dπ = 0.
-    """
-    return weights
-
-
-@_implicit.defjvp
-def _implicit_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    stored, fixed = primals
-    weights = _implicit(stored, fixed)  # again, so that derivatives of derivatives are right
-    log_weights = safe_log(weights)
-    _, change = jax.jvp(lambda s: ratios(s, log_weights), (stored,), (tangents[0],))
-    hessian = curvature(stored, weights)
-    support = weights > 0
-    scale = jnp.where(support, 1 / jnp.sqrt(jnp.where(support, jnp.diagonal(hessian), 1)), 0)
-    matrix = hessian * scale[:, None] * scale[None]
-    matrix = matrix + jnp.diag(jnp.where(support, 0, 1).astype(matrix.dtype))
-    times = functools.partial(jnp.matmul, matrix, precision=jax.lax.Precision.HIGHEST)
-    fixed_matrix = jax.lax.stop_gradient(matrix)
-    solution = jax.lax.custom_linear_solve(
-        times,
-        scale * change,
-        lambda _, b: quadratic.solve_singular(fixed_matrix, b),
-        symmetric=True,
-    )
-    return weights, scale * solution

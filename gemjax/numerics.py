@@ -1,10 +1,16 @@
 """The few operations that must stay finite, in value and in gradient, where the plain ones do not.
 
-Each masks its input first, so that no infinite derivative is ever formed, and its output second.
+Most mask their input first, so that no infinite derivative is ever formed, and their output second.
+
+A weight of zero is −inf as a logarithm, and the derivative of the logarithm is infinite there. So
+that it is not lost on the way from weights to weights, `safe_log` has the derivative 1/u there and
+`safe_exp` the derivative u, for one number u. Whatever moves logarithms in between must move those
+of zeros as it moves weights: `log_shift` does.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -16,10 +22,31 @@ def tiny(dtype: jnp.dtype) -> jax.Array:
     return jnp.asarray(jnp.finfo(dtype).tiny, dtype)
 
 
+def unit(dtype: jnp.dtype) -> float:
+    """u = √tiny: products of it and of 1/u with ordinary numbers neither vanish nor overflow."""
+    return float(jnp.finfo(dtype).tiny) ** 0.5
+
+
 def safe_log(x: jax.Array) -> jax.Array:
-    """log x where x > 0, −inf with zero gradient elsewhere. NaN stays NaN."""
+    """log x where x > 0; elsewhere −inf, with derivative 1/u. NaN stays NaN."""
     zero = x <= 0
-    return jnp.where(zero, -jnp.inf, jnp.log(jnp.where(zero, 1, x)))
+    return jnp.where(zero, x / unit(x.dtype) - jnp.inf, jnp.log(jnp.where(zero, 1, x)))
+
+
+@jax.custom_jvp
+def safe_exp(x: jax.Array) -> jax.Array:
+    """exp x, with derivative u at −inf: `safe_exp(safe_log(w))` is w, also in all derivatives.
+
+    At w = 0 they are u/u = 1 and, both being linear there, zeros; elsewhere they are the plain ones.
+    """
+    return jnp.exp(x)
+
+
+@safe_exp.defjvp
+def _safe_exp_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    (x,), (dx,) = primals, tangents
+    y = safe_exp(x)
+    return y, jnp.where(jnp.isneginf(x), unit(x.dtype), y) * dx
 
 
 def safe_divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
@@ -34,29 +61,42 @@ def safe_sqrt(x: jax.Array) -> jax.Array:
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
 
 
-def safe_norm(x: jax.Array) -> jax.Array:
-    """() Euclidean norm of all entries, with gradient 0 at 0."""
-    square = jnp.sum(x * x)
-    zero = square == 0
-    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))
+def safe_norm(x: jax.Array, axis: int | None = None) -> jax.Array:
+    """Euclidean norm of all entries () or along an axis, with gradient 0 at 0."""
+    return safe_sqrt(jnp.sum(x * x, axis=axis))
+
+
+def capped(x: jax.Array) -> jax.Array:
+    """x as far as exp x is well within the range of the floats, beyond that a constant."""
+    cap = 0.9 * math.log(jnp.finfo(x.dtype).max)
+    return jnp.where(x > cap, cap, x)
+
+
+def log_shift(log_weights: jax.Array, change: jax.Array) -> jax.Array:
+    """(n,) log-weights plus finite `change` (n,), shifted so that the weights sum to one.
+
+    Entries of −inf stay −inf; their derivatives are those of the weights w exp(change), as said
+    above.
+    """
+    zero = jnp.isneginf(log_weights)
+    moved = jnp.where(zero, 0, log_weights) + change
+    # Constant under differentiation: it cancels.
+    peak = jax.lax.stop_gradient(jnp.max(jnp.where(zero, -jnp.inf, moved)))
+    part = jnp.exp(capped(moved - peak))
+    part = jnp.where(zero, safe_exp(log_weights) * part, part)
+    total = jnp.sum(part)
+    share = safe_divide(part, total)
+    return jnp.where(zero, safe_log(share), moved - (peak + jnp.log(total)))
 
 
 def log_normalise(log_weights: jax.Array) -> jax.Array:
-    """(n,) log-weights shifted so that the weights sum to one. Entries of −inf stay −inf.
-
-    The gradient is finite there too: a weight of zero is left out of the sum, not subtracted.
-    """
-    zero = jnp.isneginf(log_weights)
-    finite = jnp.where(zero, 0, log_weights)
-    peak = jax.lax.stop_gradient(jnp.max(jnp.where(zero, -jnp.inf, finite)))
-    total = peak + jnp.log(jnp.sum(jnp.where(zero, 0, jnp.exp(finite - peak))))
-    return jnp.where(zero, -jnp.inf, finite - total)
+    """(n,) log-weights shifted so that the weights sum to one. Entries of −inf stay −inf."""
+    return log_shift(log_weights, jnp.zeros_like(log_weights))
 
 
-def safe_exp(log_weights: jax.Array) -> jax.Array:
-    """exp, with value and gradient 0 at −inf."""
-    zero = jnp.isneginf(log_weights)
-    return jnp.where(zero, 0, jnp.exp(jnp.where(zero, 0, log_weights)))
+def largest(x: jax.Array) -> jax.Array:
+    """() the largest entry of x (n,); its derivative is that of one entry, also where two tie."""
+    return x[jnp.argmax(x)]
 
 
 def vary_alike(tree: Any, *others: Any, but: str | None = None) -> Any:

@@ -11,7 +11,8 @@ import numpy as np
 
 from gemjax import _checks, newton
 from gemjax.blocks import AUTOMATIC, lay_out, resolve
-from gemjax.expectation import Densities, duality_gap, statistics
+from gemjax.densities import Densities
+from gemjax.expectation import duality_gap, statistics
 from gemjax.numerics import safe_log
 from gemjax.types import Status, WeightSolution
 
@@ -34,7 +35,9 @@ def solve_weights(
 
     Differentiable to any order in `log_densities` and `point_weights`, by the implicit function
     theorem on the support of the solution: the objective exactly, the weights where the support
-    does not change. Not in `start`. Works under `jit` and `vmap`.
+    does not change. Derivatives are those of the optimum; with the status STEP_LIMIT or STALLED it
+    was not reached, and they are no more exact than the weights. Not in `start`: the optimum does
+    not depend on it. Works under `jit` and `vmap`.
 
     Time O(N n²) per step, memory two arrays of the size of `log_densities`.
 
@@ -90,8 +93,8 @@ def _solve(
     status = jnp.where(jnp.any(empty), Status.IMPOSSIBLE, status)
     status = jnp.where(bad, Status.DIVERGED, status).astype(jnp.int32)
     lost = (status == Status.IMPOSSIBLE) | (status == Status.DIVERGED)
-    # Rounding may take it a little below zero.
-    gap = jnp.maximum(jax.lax.stop_gradient(duality_gap(found.ratios)), 0)
+    gap = duality_gap(found.ratios)
+    gap = jnp.where(gap < 0, 0, gap)  # by rounding
     return WeightSolution(
         weights=weights,
         objective=jnp.where(lost, jnp.inf, found.loss),
@@ -110,7 +113,7 @@ def _lay_out(table: jax.Array, w: jax.Array) -> Densities:
     blocks = lay_out(jnp.zeros((N, 0), dtype), w, nowhere, zero, resolve(AUTOMATIC, n), None)
     B, C = blocks.weights.shape
     pad = B * C - N
-    shift = jax.lax.stop_gradient(jnp.max(table, axis=1))
+    shift = jax.lax.stop_gradient(jnp.max(table, axis=1))  # it cancels
     shift = jnp.pad(jnp.where(jnp.isfinite(shift), shift, 0), (0, pad)).reshape(B, C)
     rows = jnp.pad(table, ((0, pad), (0, 0))).reshape(B, C, n)
     scaled = jax.lax.map(lambda block: jnp.exp(block[0].T - block[1][None]), (rows, shift))

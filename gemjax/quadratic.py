@@ -7,6 +7,8 @@ where H is singular because components coincide.
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -22,7 +24,7 @@ def solve(hessian: jax.Array, linear: jax.Array, start: jax.Array) -> jax.Array:
 
     Everything is scaled by 1/√max(H_ii, 1). A proximal term of the size of H's rounding errors,
     about `start`, makes the solution unique; at the fixed point of Newton's iteration it is zero.
-    May hold NaN where H does.
+    May hold NaN where H does. Not differentiable: see `follow`.
     """
     n, dtype = hessian.shape[0], hessian.dtype
     eps = float(jnp.finfo(dtype).eps)
@@ -67,7 +69,40 @@ def solve(hessian: jax.Array, linear: jax.Array, start: jax.Array) -> jax.Array:
     return jnp.where(y > z, y, 0) * scale
 
 
-def solve_singular(matrix: jax.Array, right: jax.Array) -> jax.Array:
+def follow(
+    solution: jax.Array, hessian: jax.Array, linear: jax.Array, start: jax.Array
+) -> jax.Array:
+    """The `solution` x (n,) of `solve`, differentiable in its arguments while its support stays.
+
+    There Hx = c, so that x + H⁻¹(c − Hx), with the first and the last x fixed, is x in all its
+    derivatives. In directions to which H is blind, because components coincide, x stays where it
+    started.
+    """
+    x, support = jax.lax.stop_gradient(solution), solution > 0
+    move = jnp.where(support, start - jax.lax.stop_gradient(start), 0)
+    blind = move - solve_on_support(hessian, _times(hessian, move), support)
+    return x + solve_on_support(hessian, linear - _times(hessian, x), support) + blind
+
+
+def solve_on_support(hessian: jax.Array, right: jax.Array, support: jax.Array) -> jax.Array:
+    """The shortest least-squares solution x (n,) of Hx = b on a support, zero elsewhere.
+
+    Differentiable in H and b: the solver is fixed, the product with H is not.
+    """
+    scale = jnp.where(support, 1 / jnp.sqrt(jnp.where(support, jnp.diagonal(hessian), 1)), 0)
+    matrix = hessian * scale[:, None] * scale[None]
+    matrix = matrix + jnp.diag(jnp.where(support, 0, 1).astype(matrix.dtype))
+    fixed = jax.lax.stop_gradient(matrix)
+    solution = jax.lax.custom_linear_solve(
+        functools.partial(_times, matrix),
+        scale * right,
+        lambda _, b: _solve_singular(fixed, b),
+        symmetric=True,
+    )
+    return scale * solution
+
+
+def _solve_singular(matrix: jax.Array, right: jax.Array) -> jax.Array:
     """The shortest least-squares solution x (n,) of matrix x = right, for a symmetric matrix >= 0.
 
     Directions whose eigenvalue is rounding are left out: those along which components coincide.

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gemjax import _checks
-from gemjax.numerics import safe_divide
+from gemjax.numerics import largest, safe_divide, safe_norm
 from gemjax.types import Mixture
 
 LEAST_MASS = 1e-3  # a true mean with less of the fitted mass has been missed
@@ -87,9 +87,9 @@ def recovery(
     mass = jnp.sum(shares, axis=0)
     # The offset from the true mean, not the barycentre itself, keeps the digits of far-off data.
     offset = jnp.sum(shares[..., None] * (mixture.means[:, None] - truth.means[None]), axis=0)
-    error = jnp.linalg.norm(safe_divide(offset, mass[:, None]), axis=1)
-    mean_error = jnp.max(jnp.where(mass < LEAST_MASS, jnp.inf, error))
-    weight_error = jnp.max(jnp.abs(mass - truth.weights))
+    error = safe_norm(safe_divide(offset, mass[:, None]), axis=1)
+    mean_error = largest(jnp.where(mass < LEAST_MASS, jnp.inf, error))
+    weight_error = largest(jnp.abs(mass - truth.weights))
     stray = jnp.min(distance, axis=1) > stray_radius
     return Recovery(
         recovered=(mean_error <= tolerance) & (weight_error <= tolerance),
@@ -102,7 +102,7 @@ def recovery(
 
 def distances(left: jax.Array, right: jax.Array) -> jax.Array:
     """(n, m) Euclidean distances between the rows of (n, d) and (m, d)."""
-    return jnp.sqrt(jnp.sum((left[:, None, :] - right[None, :, :]) ** 2, axis=-1))
+    return safe_norm(left[:, None, :] - right[None, :, :], axis=-1)
 
 
 def assignment(distance: jax.Array) -> jax.Array:

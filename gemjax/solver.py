@@ -12,7 +12,8 @@ from jax.typing import ArrayLike
 
 from gemjax import _checks, means, weights
 from gemjax.blocks import AUTOMATIC, Blocking, Blocks, Chunks, as_blocks
-from gemjax.expectation import Statistics, densities, duality_gap, expect, statistics
+from gemjax.densities import densities
+from gemjax.expectation import Statistics, duality_gap, expect, statistics
 from gemjax.means import MeanRule
 from gemjax.numerics import safe_exp, safe_log, safe_norm
 from gemjax.stream import Stream
@@ -48,8 +49,7 @@ class GradientEM:
 
     Algorithm 1 of Zhou, Xu, Fazel and Du (arXiv 2506.06584): at fixed means, up to `weight_steps`
     steps on the weights, warm-started; then one E-step; then one step on the means. Beyond
-    rounding, the loss does not increase from one iteration to the next with "mirror",
-    "multiplicative", "newton" or "fixed" weights and
+    rounding, the loss does not increase from one iteration to the next with any weight rule and
     - "gradient" or "em" means at step_size <= 1, or
     - any mean rule at any step size with `monotone`.
 
@@ -73,7 +73,8 @@ class GradientEM:
       step_size: () η, traced. 1 is the largest for which the loss never increases. Used by
         "gradient" and "em" only; the other rules bring step sizes of their own.
       weight_step_size: () step of the weight rule, traced. "mirror" and "euclidean" never use more
-        than 1/max_i r_i, so any positive value is safe.
+        than 1/max_i r_i, so any positive value is safe; "euclidean" shortens the whole step where
+        the loss would rise, or a point would be left without density.
       weight_tolerance: () duality gap (nats per point) at which the weight steps stop, traced.
       weight_steps: K, static, at least 0.
       weight_rule: static. "mirror" (entropic mirror descent), "euclidean" (projected gradient),
@@ -179,6 +180,7 @@ class GradientEM:
             optimal_loss=solver.optimal_loss,
         )
         if solver.monotone:
+            # Only compared: nothing of it reaches a value.
             candidate = jax.lax.stop_gradient(Mixture(moved, log_weights))
             good = expect(candidate, blocks).loss <= found.loss  # NaN is not
             moved, mean_state = jax.tree.map(

@@ -144,7 +144,7 @@ def _run(
     """One fit per start, `batch_size` of them at a time."""
     num_iterations, record_every, batch_size = counts
     return jax.lax.map(
-        lambda start: _fit(solver, data, start, num_iterations, record_every, False, way),
+        lambda start: _fit(solver, data, start, num_iterations, record_every, way),
         starts,
         batch_size=None if batch_size == 1 else batch_size,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -10,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from gemjax import _checks
-from gemjax.expectation import as_blocks, expect
+from gemjax.blocks import as_blocks
+from gemjax.expectation import expect
 from gemjax.mixture import sample
-from gemjax.numerics import safe_exp
+from gemjax.numerics import safe_exp, safe_norm
 from gemjax.types import Mixture, Target
 
 _HALF_WIDTH = 8.5  # standard deviations: a normal has 2e-17 beyond
@@ -50,8 +52,8 @@ def empirical(points: Any, weights: Any = None) -> Target:
 def population(mixture: Mixture, *, num_nodes: int | None = None) -> Target:
     """The population limit of a known mixture: a quadrature rule of weighted points.
 
-    Each component has its own nodes, at fixed offsets from its mean, so expectations are
-    differentiable in the means and the weights. With r the number of dimensions that the means
+    Each component has its own nodes, at offsets from its mean that turn with the span of the means,
+    so expectations are differentiable in the means and the weights. With r the number of dimensions that the means
     span (known under `jit` only as at most m − 1):
 
     - d <= 3: a truncated trapezoid product grid, which converges faster than any power of its
@@ -85,29 +87,57 @@ def population(mixture: Mixture, *, num_nodes: int | None = None) -> Target:
     if num_nodes is not None:
         num_nodes = _checks.count("num_nodes", num_nodes, least=2)
     m, d = mixture.means.shape
-    rank = _span_rank(mixture.means)
-    num_axes = d if d <= 3 else rank if rank <= 3 else 0
-    basis = jnp.eye(d, dtype=mixture.means.dtype) if d <= 3 else _span_basis(mixture.means)
+    span = _spanning(mixture.means)
+    num_axes = d if d <= 3 else len(span) if len(span) <= 3 else 0
+    basis = jnp.eye(d, dtype=mixture.means.dtype) if d <= 3 else _basis(mixture.means, span)
     rules = [_offsets(num_axes, d, num_nodes, m, replicate) for replicate in range(_REPLICATES)]
     target, *others = (_place(mixture, basis, offsets, g) for offsets, g in rules)
-    error = jax.lax.stop_gradient(_spread(mixture, [target, *others]))
-    return Target(target.points, target.weights, error)
+    return Target(target.points, target.weights, _spread(mixture, [target, *others]))
 
 
-def _span_rank(means: jax.Array) -> int:
-    """Dimensions that differences of the means span; an upper bound where they are traced."""
+def _spanning(means: jax.Array) -> list[int]:
+    """Numbers of means whose differences from the first one span those of all.
+
+    Where the means are traced, of as many as there can be.
+    """
     m, d = means.shape
     if not _checks.is_concrete(means):
-        return min(m - 1, d)
-    differences = np.asarray(means, np.float64) - np.asarray(means[0], np.float64)
-    singular = np.linalg.svd(differences, compute_uv=False)
-    return int((singular > 1e-6 * max(1.0, singular[0])).sum())
+        return list(range(1, min(m - 1, d) + 1))
+    rest = np.asarray(means, np.float64) - np.asarray(means[0], np.float64)
+    least = 1e-6 * max(1.0, float(np.linalg.norm(rest, axis=1).max()))
+    span: list[int] = []
+    while len(span) < d:
+        lengths = np.linalg.norm(rest, axis=1)
+        if lengths.max() <= least:
+            break
+        # The first of those that are long enough: a tie does not hang on rounding.
+        span.append(int(np.argmax(lengths > 0.5 * lengths.max())))
+        direction = rest[span[-1]] / lengths[span[-1]]
+        rest = rest - np.outer(rest @ direction, direction)
+    return span
 
 
-def _span_basis(means: jax.Array) -> jax.Array:
-    """(d, d) rotation whose first rows span the differences of the means. Not differentiated."""
-    differences = jax.lax.stop_gradient(means - means[:1])
-    return jnp.linalg.svd(differences, full_matrices=True)[2]
+def _basis(means: jax.Array, span: list[int]) -> jax.Array:
+    """(d, d) rotation, a smooth function of the means, whose first rows span their differences.
+
+    Householder's reflections, one for each spanning difference.
+    """
+    d, dtype = means.shape[1], means.dtype
+    times = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    scale = jnp.max(safe_norm(jax.lax.stop_gradient(means - means[:1]), axis=1))
+    rotation = jnp.eye(d, dtype=dtype)
+    for k, i in enumerate(span):
+        rest = jnp.where(jnp.arange(d) < k, 0, times(rotation, means[i] - means[0]))
+        length = safe_norm(rest)
+        # Away from the axis: no cancellation.
+        axis = jnp.where(rest[k] < 0, -1, 1) * jnp.eye(d, dtype=dtype)[k]
+        mirror = rest + length * axis
+        # Under a trace a mean may be no new direction. Then there is nothing to reflect.
+        new = length > 1e-6 * scale
+        mirror = jnp.where(new, mirror, 0)
+        square = jnp.where(new, jnp.sum(mirror * mirror), 1)
+        rotation = rotation - (2 / square) * mirror[:, None] * times(mirror, rotation)[None]
+    return rotation
 
 
 def _offsets(

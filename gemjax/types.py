@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gemjax.numerics import safe_exp
+
 
 def _record(cls: type) -> type:
     names = [field.name for field in dataclasses.fields(cls)]
@@ -43,7 +45,7 @@ class Mixture:
     @property
     def weights(self) -> jax.Array:
         """(n,) mixing weights, `exp(log_weights)`."""
-        return jnp.exp(self.log_weights)
+        return safe_exp(self.log_weights)
 
 
 @_record

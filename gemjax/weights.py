@@ -8,9 +8,18 @@ The mirror step π_i ∝ π_i exp(η r_i) lowers L by at least η Σ π_i r_i² 
 at η = 0, and its derivative is Σ π_i r_i² minus the mean of r under the tilted weights, where
 exp(η r)/r, a decreasing function of r on that range, favours small r. So η is bounded by 1/max r,
 and no step size can make the step diverge.
+
+The euclidean step goes to the projection of π + η r onto the simplex. The same bound does not keep
+the loss from rising there, and exact zeros may leave a point without any density; so the step is
+shortened until the loss does not rise. The projection lies in a direction of descent, so that some
+length achieves it.
 """
 
 from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,26 +27,62 @@ import optax
 from jax.typing import ArrayLike
 
 from gemjax import newton
-from gemjax.expectation import Densities, duality_gap, ratios
-from gemjax.numerics import log_normalise, safe_exp, safe_log, tiny
+from gemjax.densities import Densities
+from gemjax.expectation import duality_gap, gains, ratios
+from gemjax.numerics import largest, log_normalise, log_shift, safe_exp, safe_log, tiny
 
 RULES = ("mirror", "euclidean", "multiplicative", "newton", "fixed")
 
+# Shares of a euclidean step that are tried where all of it raises the loss.
+_SHARES = (0.5, 0.25, 0.1, 0.03, 0.01, 1e-3, 1e-4, 1e-6)
 
-def weight_step(
-    rule: str, log_weights: jax.Array, r: jax.Array, weight_step_size: ArrayLike
-) -> jax.Array:
-    """One step of a rule from log-weights (n,) with ratios r (n,); normalised log-weights."""
+
+class Step(NamedTuple):
+    """Where a weight step stands: log-weights and ratios (n,), and the share of it () to take."""
+
+    log_weights: jax.Array
+    ratios: jax.Array
+    share: jax.Array
+
+
+def weight_step(rule: str, at: Step, weight_step_size: jax.Array) -> jax.Array:
+    """(n,) normalised log-weights after one step of a rule; only "euclidean" takes less than all."""
+    log_weights, r, share = at
     if rule == "multiplicative":
-        return log_normalise(log_weights + jnp.log(jnp.maximum(r, tiny(r.dtype))))
-    bounded = jnp.minimum(weight_step_size, 1 / jax.lax.stop_gradient(jnp.max(r)))
+        return log_shift(log_weights, jnp.log(jnp.where(r < tiny(r.dtype), tiny(r.dtype), r)))
+    bound = 1 / largest(r)
+    bounded = jnp.where(weight_step_size < bound, weight_step_size, bound)
     if rule == "mirror":
-        return log_normalise(log_weights + bounded * r)
-    weights = safe_exp(log_weights) + bounded * r
+        return log_shift(log_weights, bounded * r)
+    weights = safe_exp(log_weights)
+    return log_normalise(safe_log(weights + share * (_projected(weights + bounded * r) - weights)))
+
+
+def _projected(weights: jax.Array) -> jax.Array:
+    """(n,) the projection onto the simplex, linear while its support stays."""
     # optax divides floats by integers there; elsewhere the strictest setting of JAX holds.
     with jax.numpy_dtype_promotion("standard"):
-        projected = optax.projections.projection_simplex(weights)
-    return log_normalise(safe_log(projected))
+        projection = optax.projections.projection_simplex(jax.lax.stop_gradient(weights))
+    support = projection > 0
+    size = jnp.sum(support, dtype=weights.dtype)
+    excess = (jnp.sum(jnp.where(support, weights, 0)) - 1) / size
+    return jnp.where(support & (weights > excess), weights - excess, 0)
+
+
+def _share(rule: str, stored: Densities, at: Step, weight_step_size: jax.Array) -> jax.Array:
+    """() the share to take of a step: all, or of a euclidean one the largest that is no ascent."""
+    if rule != "euclidean":
+        return at.share
+    weights = safe_exp(at.log_weights)
+    change = safe_exp(weight_step(rule, at, weight_step_size)) - weights
+
+    def shorter() -> jax.Array:
+        shares = jnp.asarray((*_SHARES, 0), weights.dtype)
+        good = gains(stored, weights, change, shares) >= 0  # of the last, nothing, always
+        return shares[jnp.argmax(good)]
+
+    whole = gains(stored, weights, change, at.share[None])[0] >= 0
+    return jax.lax.cond(whole, lambda: at.share, shorter)
 
 
 def solve(
@@ -49,32 +94,77 @@ def solve(
     weight_step_size: ArrayLike,
     weight_tolerance: ArrayLike,
 ) -> jax.Array:
-    """Up to `weight_steps` steps from `log_weights` (n,), stopping below the tolerance.
-
-    Newton's steps are differentiated at their limit. The others are a scan whose body does nothing
-    once it has stopped: unlike a while loop it can be differentiated in reverse mode, and outside
-    `vmap` it costs as little.
-    """
+    """Up to `weight_steps` steps from `log_weights` (n,), stopping below the tolerance."""
     if rule == "fixed" or weight_steps == 0:
         return log_weights
+    dtype = log_weights.dtype
+    size, tolerance = (jnp.asarray(x, dtype) for x in (weight_step_size, weight_tolerance))
     if rule == "newton":
-        tolerance = jnp.asarray(weight_tolerance, log_weights.dtype)
-        found, _, _ = newton.solve(stored, safe_exp(log_weights), tolerance, weight_steps)
+        found = newton.steps(stored, safe_exp(log_weights), tolerance, weight_steps)
         return jnp.where(jnp.any(jnp.isnan(log_weights)), jnp.nan, safe_log(found))
+    last, _ = _steps(rule, weight_steps, stored, log_weights, size, tolerance)
+    return last
 
-    def update(log_weights: jax.Array) -> tuple[jax.Array, jax.Array]:
-        r = ratios(stored, log_weights)
-        done = duality_gap(r) < weight_tolerance
-        step = weight_step(rule, log_weights, r, weight_step_size)
-        return jnp.where(done, log_weights, step), done
 
-    def body(
-        carry: tuple[jax.Array, jax.Array], _: None
-    ) -> tuple[tuple[jax.Array, jax.Array], None]:
-        log_weights, done = carry
-        return jax.lax.cond(done, lambda w: (w, done), update, log_weights), None
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _steps(
+    rule: str,
+    weight_steps: int,
+    stored: Densities,
+    log_weights: jax.Array,
+    size: jax.Array,
+    tolerance: jax.Array,
+) -> tuple[jax.Array, Step]:
+    """The log-weights (n,) after the last step, and all steps (K, …): share 0 where none was taken.
 
-    # Weights that are NaN have nowhere to go.
-    start = (log_weights, jnp.any(jnp.isnan(log_weights)))
-    (log_weights, _), _ = jax.lax.scan(body, start, length=weight_steps)
-    return log_weights
+    A scan whose body does nothing once it has stopped: outside `vmap` that costs nothing.
+    """
+    all_of_it = jnp.ones_like(tolerance)
+
+    def update(log_weights: jax.Array) -> tuple[jax.Array, Step, jax.Array]:
+        at = Step(log_weights, ratios(stored, log_weights), all_of_it)
+        going = ~(duality_gap(at.ratios) < tolerance)
+        share = jax.lax.stop_gradient(_share(rule, stored, at, size))  # a choice
+        at = at._replace(share=jnp.where(going, share, 0))
+        return jnp.where(going, weight_step(rule, at, size), log_weights), at, going
+
+    def rest(log_weights: jax.Array) -> tuple[jax.Array, Step, jax.Array]:
+        return log_weights, Step(log_weights, jnp.ones_like(log_weights), 0 * all_of_it), jnp.zeros_like(begins)
+
+    def body(carry: tuple[jax.Array, jax.Array], _: None) -> tuple[tuple, Step]:
+        log_weights, going = carry
+        log_weights, at, going = jax.lax.cond(going, update, rest, log_weights)
+        return (log_weights, going), at
+
+    begins = ~jnp.any(jnp.isnan(log_weights))  # weights that are NaN have nowhere to go
+    (last, _), steps = jax.lax.scan(body, (log_weights, begins), length=weight_steps)
+    return last, steps
+
+
+@_steps.defjvp
+def _steps_jvp(rule: str, weight_steps: int, primals: tuple, tangents: tuple) -> tuple[Any, Any]:
+    """The chain rule, arranged so that the tangents of all densities are met only once.
+
+    The change of r(densities, weights) is the sum of two partial changes. That with the densities
+    is taken for all steps in one pass over the points, at the weights that are known by now; that
+    with the weights, step after step, needs the densities but not their tangents.
+    """
+    stored, _, size, _ = primals
+    dstored, dlog_weights, dsize, _ = tangents
+    last, steps = _steps(rule, weight_steps, *primals)
+
+    def all_ratios(stored: Densities) -> jax.Array:
+        return jax.vmap(lambda log_weights: ratios(stored, log_weights))(steps.log_weights)
+
+    _, direct = jax.jvp(all_ratios, (stored,), (dstored,))
+    kept = dataclasses.replace(stored, fresh=None)
+
+    def follow(dlog_weights: jax.Array, x: tuple[Step, jax.Array]) -> tuple[jax.Array, Step]:
+        at, dr = x
+        _, more = jax.jvp(lambda y: ratios(kept, y), (at.log_weights,), (dlog_weights,))
+        dat = Step(dlog_weights, dr + more, jnp.zeros_like(at.share))
+        _, new = jax.jvp(functools.partial(weight_step, rule), (at, size), (dat, dsize))
+        return jnp.where(at.share > 0, new, dlog_weights), dat
+
+    dlast, dsteps = jax.lax.scan(follow, dlog_weights, (steps, direct))
+    return (last, steps), (dlast, dsteps)

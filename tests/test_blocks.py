@@ -8,7 +8,8 @@ import pytest
 
 import gemjax as gj
 from gemjax.blocks import Blocks, Chunks, as_blocks
-from gemjax.expectation import densities, expect, ratios
+from gemjax.densities import densities
+from gemjax.expectation import expect, ratios
 
 MEANS, WEIGHTS, POINTS, POINT_WEIGHTS = oracle.problem(0, N=301, n=5, d=3)
 TARGET = gj.empirical(POINTS, POINT_WEIGHTS)

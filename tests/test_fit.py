@@ -1,3 +1,5 @@
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,8 +30,30 @@ def test_fit_is_the_loop_over_steps():
     thin = gj.fit(solver, target, start, num_iterations=7, record_every=3)
     np.testing.assert_allclose(thin.history.loss, fit.history.loss[2::3], rtol=1e-13)
     np.testing.assert_allclose(thin.mixture.means, fit.mixture.means, rtol=1e-12)
-    again = gj.fit(solver, target, start, num_iterations=7, checkpoint=True)
-    np.testing.assert_allclose(again.mixture.means, fit.mixture.means, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("T", "record_every"), [(7, 1), (37, 1), (37, 5)])
+def test_a_scan_of_scans_is_the_same_loop(monkeypatch, T, record_every):
+    """Where the states of all iterations are large, in values, records and derivatives."""
+    target, start = small()
+
+    def run(step):
+        return gj.fit(
+            gj.GradientEM(step), target, start, num_iterations=T, record_every=record_every
+        )
+
+    def found():
+        gradient = jax.grad(lambda step: run(step).history.loss.sum())(0.5)
+        return run(0.5), gradient
+
+    plain, gradient = found()
+    monkeypatch.setattr(sys.modules["gemjax.fit"], "_KEPT_BYTES", 1000)
+    jax.clear_caches()
+    nested, again = found()
+    jax.clear_caches()
+    np.testing.assert_allclose(nested.history.loss, plain.history.loss, rtol=1e-13)
+    np.testing.assert_allclose(nested.mixture.means, plain.mixture.means, rtol=1e-12)
+    assert again == pytest.approx(float(gradient), rel=1e-10)
 
 
 @given(st.integers(0, 10_000), st.floats(0.01, 1.0), st.sampled_from(["mirror", "multiplicative"]))

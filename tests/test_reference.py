@@ -12,7 +12,8 @@ from scipy.stats import fisher_exact
 
 import gemjax as gj
 from gemjax import weights
-from gemjax.expectation import as_blocks, densities
+from gemjax.blocks import as_blocks
+from gemjax.densities import densities
 
 DATA = Path(__file__).resolve().parents[1] / "configs" / "data"
 

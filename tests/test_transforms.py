@@ -7,7 +7,6 @@ import numpy as np
 import oracle
 import pytest
 from jax.sharding import Mesh, PartitionSpec
-from jax.test_util import check_grads
 
 import gemjax as gj
 
@@ -21,31 +20,6 @@ def run(points=POINTS, means=MEANS, log_weights=None, T=4, **settings):
     target = gj.Target(jnp.asarray(points), TARGET.weights)
     solver = gj.GradientEM(**settings, weight_tolerance=0.0)
     return gj.fit(solver, target, gj.Mixture(jnp.asarray(means), log_weights), num_iterations=T)
-
-
-@pytest.mark.parametrize("T", [3, 7])
-@pytest.mark.parametrize("rule", ["mirror", "multiplicative", "fixed"])
-def test_gradients_match_finite_differences(rule, T):
-    def final(points, means, log_weights, step_size):
-        # A weight step below the bound 1/max r, which the derivative would hold fixed.
-        fit = run(
-            points, means, log_weights, T, step_size=step_size, weight_step_size=0.05,
-            weight_steps=3, weight_rule=rule,
-        )  # fmt: skip
-        return fit.history.loss[-1] + jnp.sum(fit.mixture.means**2) + fit.mixture.weights[0]
-
-    arguments = (jnp.asarray(POINTS), jnp.asarray(MEANS), START.log_weights, jnp.asarray(0.5))
-    check_grads(final, arguments, order=1, modes=("fwd", "rev"), atol=1e-6, rtol=1e-6)
-
-
-def test_checkpoint_has_the_same_gradient():
-    def final(step, checkpoint):
-        solver = gj.GradientEM(step)
-        fit = gj.fit(solver, TARGET, START, num_iterations=6, checkpoint=checkpoint)
-        return fit.history.loss[-1]
-
-    plain, again = (jax.grad(final)(0.5, checkpoint) for checkpoint in (False, True))
-    assert plain == pytest.approx(float(again), rel=1e-12)
 
 
 @pytest.mark.parametrize(
