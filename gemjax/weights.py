@@ -45,9 +45,17 @@ class Step(NamedTuple):
     share: jax.Array
 
 
-def weight_step(rule: str, at: Step, weight_step_size: jax.Array) -> jax.Array:
-    """(n,) normalised log-weights after one step of a rule; only "euclidean" takes less than all."""
-    log_weights, r, share = at
+def weight_step(
+    rule: str,
+    log_weights: jax.Array,
+    r: jax.Array,
+    weight_step_size: ArrayLike,
+    share: ArrayLike = 1.0,
+) -> jax.Array:
+    """One step of a rule from log-weights (n,) with ratios r (n,); normalised log-weights.
+
+    Of a euclidean step only the share () is taken.
+    """
     if rule == "multiplicative":
         return log_shift(log_weights, jnp.log(jnp.where(r < tiny(r.dtype), tiny(r.dtype), r)))
     bound = 1 / largest(r)
@@ -74,7 +82,7 @@ def _share(rule: str, stored: Densities, at: Step, weight_step_size: jax.Array) 
     if rule != "euclidean":
         return at.share
     weights = safe_exp(at.log_weights)
-    change = safe_exp(weight_step(rule, at, weight_step_size)) - weights
+    change = safe_exp(weight_step(rule, at.log_weights, at.ratios, weight_step_size)) - weights
 
     def shorter() -> jax.Array:
         shares = jnp.asarray((*_SHARES, 0), weights.dtype)
@@ -126,7 +134,8 @@ def _steps(
         going = ~(duality_gap(at.ratios) < tolerance)
         share = jax.lax.stop_gradient(_share(rule, stored, at, size))  # a choice
         at = at._replace(share=jnp.where(going, share, 0))
-        return jnp.where(going, weight_step(rule, at, size), log_weights), at, going
+        step = weight_step(rule, log_weights, at.ratios, size, share)
+        return jnp.where(going, step, log_weights), at, going
 
     def rest(log_weights: jax.Array) -> tuple[jax.Array, Step, jax.Array]:
         return log_weights, Step(log_weights, jnp.ones_like(log_weights), 0 * all_of_it), jnp.zeros_like(begins)
@@ -162,8 +171,13 @@ def _steps_jvp(rule: str, weight_steps: int, primals: tuple, tangents: tuple) ->
     def follow(dlog_weights: jax.Array, x: tuple[Step, jax.Array]) -> tuple[jax.Array, Step]:
         at, dr = x
         _, more = jax.jvp(lambda y: ratios(kept, y), (at.log_weights,), (dlog_weights,))
-        dat = Step(dlog_weights, dr + more, jnp.zeros_like(at.share))
-        _, new = jax.jvp(functools.partial(weight_step, rule), (at, size), (dat, dsize))
+        dr = dr + more
+        _, new = jax.jvp(
+            lambda *x: weight_step(rule, *x, share=at.share),
+            (at.log_weights, at.ratios, size),
+            (dlog_weights, dr, dsize),
+        )
+        dat = Step(dlog_weights, dr, jnp.zeros_like(at.share))
         return jnp.where(at.share > 0, new, dlog_weights), dat
 
     dlast, dsteps = jax.lax.scan(follow, dlog_weights, (steps, direct))

@@ -2,6 +2,8 @@
 
 import math
 
+import functools
+
 import numpy as np
 
 
@@ -62,13 +64,18 @@ def project_simplex(v):
     return p / p.sum()
 
 
-def weight_step(rule, weights, r, step):
+def weight_step(rule, weights, r, step, loss_at=None):
     if rule == "multiplicative":
         new = weights * r
     elif rule == "mirror":
         new = weights * np.exp(min(step, 1 / r.max()) * r)
     elif rule == "euclidean":
-        new = project_simplex(weights + min(step, 1 / r.max()) * r)
+        whole = project_simplex(weights + min(step, 1 / r.max()) * r)
+        # As much of the way as does not raise the loss.
+        for share in (1, 0.5, 0.25, 0.1, 0.03, 0.01, 1e-3, 1e-4, 1e-6, 0):
+            new = weights + share * (whole - weights)
+            if loss_at(new) <= loss_at(weights):
+                break
     else:
         new = weights
     return new / new.sum()
@@ -78,7 +85,8 @@ def gradient_em(means, weights, points, point_weights, *, rule, K, step, weight_
     """One iteration of Algorithm 1 without early stop: new means, weights, and the loss."""
     for _ in range(K):
         r = ratios(means, weights, points, point_weights)
-        weights = weight_step(rule, weights, r, weight_step_size)
+        at = functools.partial(loss, means, points=points, point_weights=point_weights)
+        weights = weight_step(rule, weights, r, weight_step_size, at)
     g = gradient(means, weights, points, point_weights)
     if em:
         mass = weights * ratios(means, weights, points, point_weights)

@@ -290,7 +290,7 @@ def test_points_spread_over_devices():
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-9, err_msg=field.name)
 
 
-def test_inside_a_loop_under_vmap_without_gradient():
+def test_inside_a_loop_under_vmap_with_its_gradient():
     mixture, target = small()
     blocks, candidates = as_blocks(target, 3), gj.initialize.from_target(KEY, target, 30).means
     moved = lambda shift: gj.Mixture(mixture.means + shift, mixture.log_weights)  # noqa: E731
@@ -310,7 +310,31 @@ def test_inside_a_loop_under_vmap_without_gradient():
     values, slopes = jax.jit(jax.vmap(jax.value_and_grad(gap)))(shifts)
     alone = [gj.certificate(moved(shift), target, KEY, **FEW).npmle_gap for shift in shifts]
     np.testing.assert_allclose(values, alone, rtol=1e-8)
-    assert slopes.tolist() == [0.0, 0.0]
+    width = 1e-5
+    up, down = (jax.jit(jax.vmap(gap))(shifts + h) for h in (width, -width))
+    np.testing.assert_allclose(slopes, (up - down) / (2 * width), rtol=1e-6)
+
+
+def test_values_are_differentiable_at_the_places_found():
+    mixture, target = small()
+
+    def found(means, points):
+        moved = gj.Mixture(means, mixture.log_weights)
+        one = gj.certificate(moved, gj.Target(points, target.weights), KEY, **FEW)
+        return jnp.stack([one.loss, one.weight_gap, one.npmle_gap, one.birth_gain])
+
+    rng = np.random.default_rng(0)
+    moves = (rng.normal(size=mixture.means.shape), rng.normal(size=target.points.shape))
+    inputs = (mixture.means, target.points)
+    _, forward = jax.jvp(found, inputs, moves)
+    reverse = jax.jacrev(found, argnums=(0, 1))(*inputs)
+    h = 1e-5
+    up, down = (found(*(x + s * dx for x, dx in zip(inputs, moves, strict=True))) for s in (h, -h))
+    np.testing.assert_allclose(forward, (up - down) / (2 * h), rtol=1e-5, atol=1e-7)
+    together = sum(
+        jnp.tensordot(r, dx, axes=dx.ndim) for r, dx in zip(reverse, moves, strict=True)
+    )
+    np.testing.assert_allclose(together, forward, rtol=1e-10)
 
 
 def test_the_price_is_traced_and_decides():

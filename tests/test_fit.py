@@ -136,12 +136,12 @@ def test_splitting_a_component_changes_nothing_for_em():
 
 
 def test_stored_and_recomputed_densities_agree(monkeypatch):
-    from gemjax import expectation
+    from gemjax import densities
 
     target, start = small(N=3000, n=40, d=2)
     solver = gj.GradientEM()
     stored, info = solver.step(solver.init(start), target)
-    monkeypatch.setattr(expectation, "_STORED_BYTES", 0)
+    monkeypatch.setattr(densities, "_STORED_BYTES", 0)
     again, other = solver.step(solver.init(start), target)
     np.testing.assert_allclose(again.mixture.means, stored.mixture.means, rtol=1e-11)
     assert other.loss == pytest.approx(float(info.loss), rel=1e-13)

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 import gemjax as gj
 from gemjax import expectation
+from gemjax.blocks import as_blocks
 
 HIGHEST = jax.lax.Precision.HIGHEST
 LOOPS = 4
@@ -22,7 +23,7 @@ LOOPS = 4
 
 def blocks_of(target: gj.Target, n: int) -> Any:
     """A target as gemjax's E-step wants it."""
-    return expectation.as_blocks(target, n)
+    return as_blocks(target, n)
 
 
 def gemjax_e_step(mixture: gj.Mixture, blocks: Any) -> tuple[jax.Array, ...]:

@@ -94,7 +94,7 @@ def _first_order(table: jax.Array, rule: str) -> tuple[jax.Array, jax.Array, jax
 
     def step(carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         log_weights, r, count = carry
-        log_weights = weight_step(rule, log_weights, r, 1.0)
+        log_weights = weight_step(rule, log_weights, r, jnp.ones((), r.dtype))
         return log_weights, ratios(stored, log_weights), count + 1
 
     def going(carry: tuple[jax.Array, ...]) -> jax.Array:
