@@ -1,8 +1,4 @@
-"""Derivatives of fits beside central differences, for the tests of derivatives.
-
-A cell is a solver, a problem and a number of iterations. Everything real that goes in is moved
-along one random direction each; what comes out is a vector of everything real that comes out.
-"""
+"""Derivatives of fits beside central differences: what the tests of derivatives share."""
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +12,11 @@ WEIGHT_RULES = ("mirror", "euclidean", "multiplicative", "newton", "fixed")
 OPTAX = {"sgd": optax.sgd(0.3, momentum=0.5), "adam": optax.adam(0.1)}
 MEAN_RULES = ("gradient", "em", "overrelaxed", "polyak", *OPTAX)
 PROBLEMS = ("overlapping", "separated", "zero weight")
-WIDTHS = (2e-5, 1e-5)
+WIDTHS = np.array([2e-5, 1e-5])
 
 
-def problem(kind, N=40, n=4, d=2):
-    """Start means and weights, points and their weights."""
+def inputs(kind="overlapping", *, N=40, n=4, d=2, optimal_loss=0.9):
+    """name -> value of everything real that goes into a fit."""
     means, weights, points, point_weights = oracle.problem(5, N=N, n=n, d=d)
     if kind == "separated":
         rng = np.random.default_rng(6)
@@ -29,16 +25,9 @@ def problem(kind, N=40, n=4, d=2):
         means = centres + rng.normal(size=(n, d))
     if kind == "zero weight":
         weights = np.where(np.arange(n) == 1, 0.0, weights)
-        weights = weights / weights.sum()
-    return means, weights, points, point_weights
-
-
-def inputs(kind, optimal_loss=0.9):
-    """name -> value of everything real that goes into a fit."""
-    means, weights, points, point_weights = problem(kind)
     return {
         "means": jnp.asarray(means),
-        "weights": jnp.asarray(weights),
+        "weights": jnp.asarray(weights / weights.sum()),
         "points": jnp.asarray(points),
         "point_weights": jnp.asarray(point_weights),
         "step_size": jnp.asarray(0.7),
@@ -48,7 +37,7 @@ def inputs(kind, optimal_loss=0.9):
     }
 
 
-def fit(x, weight_rule, mean_rule, *, num_iterations, weight_steps=4, **settings):
+def fit(x, weight_rule, mean_rule, *, num_iterations, weight_steps=4, monotone=False, **settings):
     solver = gj.GradientEM(
         x["step_size"],
         x["weight_step_size"],
@@ -57,20 +46,19 @@ def fit(x, weight_rule, mean_rule, *, num_iterations, weight_steps=4, **settings
         weight_rule=weight_rule,
         weight_steps=weight_steps,
         mean_rule=OPTAX.get(mean_rule, mean_rule),
-        **settings,
+        monotone=monotone,
     )
     target = gj.empirical(x["points"], x["point_weights"])
     start = gj.make_mixture(x["means"], x["weights"])
-    # Adam adds integers to floats.
+    # optax's Adam adds integers to floats.
     with jax.numpy_dtype_promotion("standard"):
-        return gj.fit(solver, target, start, num_iterations=num_iterations)
+        return gj.fit(solver, target, start, num_iterations=num_iterations, **settings)
 
 
 def outputs(found):
-    """All of a fit as one vector, each number in a sum with fixed coefficients."""
+    """(5,) all that comes out of a fit, each kind summed with fixed coefficients."""
     mixture, history = found.mixture, found.history
-    n, d = mixture.means.shape
-    slopes = jnp.asarray(np.random.default_rng(1).normal(size=(n, d)))
+    slopes = jnp.asarray(np.random.default_rng(1).normal(size=mixture.means.shape))
     return jnp.stack(
         [
             jnp.sum(history.loss),
@@ -82,57 +70,70 @@ def outputs(found):
     )
 
 
-def directions(x, seed=2):
-    """One random direction for each entry, as a batch: all other entries stay."""
-    rng = np.random.default_rng(seed)
-    # Weights of zero can only grow: their direction is up, and central differences are not for them.
-    moves = {k: jnp.asarray(rng.uniform(0.5, 1.5, np.shape(v))) * jnp.sign(
-        rng.normal(size=np.shape(v))) for k, v in x.items()}  # fmt: skip
-    moves["weights"] = jnp.where(x["weights"] == 0, 0, moves["weights"])
-    moves["point_weights"] = 0.02 * moves["point_weights"]
-    moves["weights"] = 0.1 * moves["weights"]
-    moves["weight_tolerance"] = 1e-3 * x["weight_tolerance"]
-    names = list(x)
+def directions(x):
+    """One random direction for each entry, as a batch in the order of the names.
+
+    Weights of zero stay: they can only grow, and central differences are not for them.
+    """
+    rng = np.random.default_rng(2)
+    sizes = {"weights": 0.1, "point_weights": 0.02, "weight_tolerance": 1e-12}
+    moves = {}
+    for name, value in x.items():
+        signs = rng.choice([-1.0, 1.0], np.shape(value))
+        moves[name] = sizes.get(name, 1.0) * signs * rng.uniform(0.5, 1.5, np.shape(value))
+    moves["weights"] = np.where(x["weights"] == 0, 0, moves["weights"])
+    eye = np.eye(len(x))
     return {
-        k: jnp.stack([moves[k] if k == name else jnp.zeros_like(moves[k]) for name in names])
-        for k in names
+        name: jnp.asarray(eye[i].reshape(-1, *(1,) * np.ndim(moves[name])) * moves[name])
+        for i, name in enumerate(x)
     }
 
 
-def compare(function, x, moves):
-    """Forward and reverse derivatives, central differences of two widths, one-sided ones: (k, 5).
+def assert_derivatives(function, x):
+    """Forward and reverse mode of a vector function agree with central differences of two widths.
 
-    Reverse mode along fixed coefficients only: a matrix of one column each.
+    What the differences of two widths disagree by is their own error, which must be small.
     """
-    cotangent = jnp.asarray([1.0, -0.7, 0.5, 0.3, 0.9])
+    moves = directions(x)
 
     @jax.jit
-    def run(x, moves):
+    def run(x):
         def along(move):
             _, forward = jax.jvp(function, (x,), (move,))
             at = lambda h: function(jax.tree.map(lambda a, b: a + h * b, x, move))  # noqa: E731
-            ups = jnp.stack([at(h) for h in WIDTHS])
-            downs = jnp.stack([at(-h) for h in WIDTHS])
-            return forward, ups, downs
+            return forward, jax.lax.map(at, jnp.asarray([*WIDTHS, *-WIDTHS]))
 
         value, pull = jax.vjp(function, x)
-        (gradient,) = pull(cotangent)
-        reverse = sum(
-            jnp.tensordot(moves[k], gradient[k], axes=gradient[k].ndim) for k in x
-        )
-        return value, jax.lax.map(along, moves), reverse, gradient
+        coefficients = jnp.asarray(np.random.default_rng(3).normal(size=value.shape))
+        return value, coefficients, pull(coefficients)[0], jax.lax.map(along, moves)
 
-    value, (forward, ups, downs), reverse, gradient = jax.tree.map(np.asarray, run(x, moves))
-    h = np.array(WIDTHS)[None, :, None]
-    central = (ups - downs) / (2 * h)
-    return {
-        "value": value,
-        "forward": forward,
-        "reverse": reverse,
-        "expected_reverse": forward @ np.asarray(cotangent),
-        "central": central,
-        "exact": (4 * central[:, 1] - central[:, 0]) / 3,
-        "up": (ups - value) / h,
-        "down": (value - downs) / h,
-        "gradient": gradient,
-    }
+    value, coefficients, gradient, (forward, values) = jax.tree.map(np.asarray, run(x))
+    assert all(np.isfinite(leaf).all() for leaf in gradient.values())
+    reverse = sum(np.tensordot(moves[k], gradient[k], axes=gradient[k].ndim) for k in x)
+    scale = np.abs(forward).max(axis=1) + 1e-6
+    np.testing.assert_array_less(np.abs(reverse - forward @ coefficients), 1e-9 * scale)
+
+    up, down = values[:, :2], values[:, 2:]
+    central = (up - down) / (2 * WIDTHS[:, None])
+    noise = np.abs(central[:, 1] - central[:, 0])
+    exact = (4 * central[:, 1] - central[:, 0]) / 3
+    error = np.abs(forward - exact)
+    small = 1e-9 * (1 + np.abs(value))
+    bad = error > 1e-6 * np.abs(exact) + 3 * noise + small
+    unclear = noise > 1e-4 * np.abs(exact) + 1e3 * small
+    names = list(x)
+    assert not unclear.any(), [(names[i], j) for i, j in np.argwhere(unclear)]
+    assert not bad.any(), [(names[i], j, forward[i, j], exact[i, j]) for i, j in np.argwhere(bad)]
+    return dict(zip(names, forward, strict=True))
+
+
+def second_derivatives(function):
+    """The second derivative at 0 of a function of () in all four orders, and by differences."""
+    forward = lambda f: lambda t: jax.jvp(f, (t,), (1.0,))[1]  # noqa: E731
+    orders = [(a, b) for a in (forward, jax.grad) for b in (forward, jax.grad)]
+    slope = jax.jit(jax.grad(function))
+    h = 1e-4
+    difference = (8 * (slope(h) - slope(-h)) - (slope(2 * h) - slope(-2 * h))) / (12 * h)
+    return [float(jax.jit(outer(inner(function)))(0.0)) for outer, inner in orders], float(
+        difference
+    )
