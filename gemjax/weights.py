@@ -78,18 +78,22 @@ def _projected(weights: jax.Array) -> jax.Array:
 
 
 def _share(rule: str, stored: Densities, at: Step, weight_step_size: jax.Array) -> jax.Array:
-    """() the share to take of a step: all, or of a euclidean one the largest that is no ascent."""
+    """() the share to take of a step: all, or of a euclidean one the largest that is no ascent.
+
+    Beyond rounding, that is: where nothing is to be gained, all of it is as good as nothing.
+    """
     if rule != "euclidean":
         return at.share
     weights = safe_exp(at.log_weights)
+    rounding = 4 * float(jnp.finfo(weights.dtype).eps)
     change = safe_exp(weight_step(rule, at.log_weights, at.ratios, weight_step_size)) - weights
 
     def shorter() -> jax.Array:
         shares = jnp.asarray((*_SHARES, 0), weights.dtype)
-        good = gains(stored, weights, change, shares) >= 0  # of the last, nothing, always
+        good = gains(stored, weights, change, shares) >= -rounding  # always of the last: nothing
         return shares[jnp.argmax(good)]
 
-    whole = gains(stored, weights, change, at.share[None])[0] >= 0
+    whole = gains(stored, weights, change, at.share[None])[0] >= -rounding
     return jax.lax.cond(whole, lambda: at.share, shorter)
 
 

@@ -73,15 +73,14 @@ def outputs(found):
 def directions(x):
     """One random direction for each entry, as a batch in the order of the names.
 
-    Weights of zero stay: they can only grow, and central differences are not for them.
+    Weights move in proportion, so those of zero stay: central differences are not for them.
     """
     rng = np.random.default_rng(2)
-    sizes = {"weights": 0.1, "point_weights": 0.02, "weight_tolerance": 1e-12}
+    sizes = {"weights": x["weights"], "point_weights": 0.02, "weight_tolerance": 1e-12}
     moves = {}
     for name, value in x.items():
         signs = rng.choice([-1.0, 1.0], np.shape(value))
         moves[name] = sizes.get(name, 1.0) * signs * rng.uniform(0.5, 1.5, np.shape(value))
-    moves["weights"] = np.where(x["weights"] == 0, 0, moves["weights"])
     eye = np.eye(len(x))
     return {
         name: jnp.asarray(eye[i].reshape(-1, *(1,) * np.ndim(moves[name])) * moves[name])
