@@ -61,7 +61,9 @@ def _joint(mixture: Mixture, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     peak = jax.lax.stop_gradient(
         jnp.max(jnp.where(zero[None], -jnp.inf, exponent), axis=1, keepdims=True)
     )
-    return share[None] * jnp.exp(capped(exponent - peak)), peak[:, 0] - 0.5 * jnp.sum(x * x, axis=1)
+    # Only those of zeros can be positive. The cap leaves room for the derivative to be divided by u.
+    joint = share[None] * jnp.exp(capped(exponent - peak, 0.45))
+    return joint, peak[:, 0] - 0.5 * jnp.sum(x * x, axis=1)
 
 
 def over_blocks(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:

@@ -66,9 +66,9 @@ def safe_norm(x: jax.Array, axis: int | None = None) -> jax.Array:
     return safe_sqrt(jnp.sum(x * x, axis=axis))
 
 
-def capped(x: jax.Array) -> jax.Array:
-    """x as far as exp x is well within the range of the floats, beyond that a constant."""
-    cap = 0.9 * math.log(jnp.finfo(x.dtype).max)
+def capped(x: jax.Array, share: float = 0.9) -> jax.Array:
+    """x up to a share of the largest exponent of the floats, beyond that a constant."""
+    cap = share * math.log(jnp.finfo(x.dtype).max)
     return jnp.where(x > cap, cap, x)
 
 

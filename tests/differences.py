@@ -76,7 +76,7 @@ def directions(x):
     Weights move in proportion, so those of zero stay: central differences are not for them.
     """
     rng = np.random.default_rng(2)
-    sizes = {"weights": x["weights"], "point_weights": 0.02, "weight_tolerance": 1e-12}
+    sizes = {"weights": np.asarray(x["weights"]), "point_weights": 0.02, "weight_tolerance": 1e-12}
     moves = {}
     for name, value in x.items():
         signs = rng.choice([-1.0, 1.0], np.shape(value))
