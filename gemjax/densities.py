@@ -141,8 +141,7 @@ def scale(fresh: Densities, x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def rescale(fresh: Densities, x: jax.Array, scaled: jax.Array, shift: jax.Array) -> jax.Array:
     """`scale` again, from its own results: a derivative without an exponential."""
-    exponent = _log_joint(fresh, x) - shift[None] - fresh.reference[:, None]
-    return _exponential(scaled, capped(exponent))
+    return _exponential(scaled, _log_joint(fresh, x) - shift[None] - fresh.reference[:, None])
 
 
 def _log_joint(fresh: Densities, x: jax.Array) -> jax.Array:
@@ -154,11 +153,15 @@ def _log_joint(fresh: Densities, x: jax.Array) -> jax.Array:
 
 @jax.custom_jvp
 def _exponential(known: jax.Array, exponent: jax.Array) -> jax.Array:
-    """exp(exponent), which is known already. As of any exponential, d exp(e) = exp(e) de."""
+    """exp(capped(exponent)), which is known already.
+
+    As of any exponential, d exp(e) = exp(e) de below the cap. The exponent's value is not needed.
+    """
     return known
 
 
 @_exponential.defjvp
 def _exponential_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     known = _exponential(*primals)
-    return known, known * tangents[1]
+    most = 0.999 * jnp.exp(capped(jnp.asarray(jnp.inf, known.dtype)))  # exp need not round alike
+    return known, jnp.where(known < most, known * tangents[1], 0)

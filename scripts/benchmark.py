@@ -5,14 +5,15 @@
 
 Suites, each described in its file in scripts/benchmarks/:
 
-    estep    the E-step against its floor, NumPy and the textbook form
-    sweep    a sweep over seeds against NumPy and plain `vmap`
-    weights  weights solved to optimality against first-order rules and a conic solver
-    peers    classical EM against scikit-learn, gmmx, pomegranate, torchgmm and tgmm
-    growth   time and peak memory as N, n, d and S grow
-    startup  from process start to the first iteration, with and without a compilation cache
-    devices  seeds over two CPU devices (needs two cores)
-    gpu      forms of the E-step and sweeps on a GPU (needs one)
+    estep        the E-step against its floor, NumPy and the textbook form
+    sweep        a sweep over seeds against NumPy and plain `vmap`
+    weights      weights solved to optimality against first-order rules and a conic solver
+    derivatives  forward and reverse mode through a fit against the fit alone
+    peers        classical EM against scikit-learn, gmmx, pomegranate, torchgmm and tgmm
+    growth       time and peak memory as N, n, d and S grow
+    startup      from process start to the first iteration, with and without a compilation cache
+    devices      seeds over two CPU devices (needs two cores)
+    gpu          forms of the E-step and sweeps on a GPU (needs one)
 
 The peers come with `pip install '.[bench]'`; those that are missing are reported as not installed.
 `--write` replaces the blocks between `<!-- benchmark:SUITE -->` and `<!-- /benchmark:SUITE -->`.
@@ -32,7 +33,9 @@ from typing import Any
 import pages
 from benchmarks import cores
 
-SUITES = ("estep", "sweep", "weights", "peers", "growth", "startup", "devices", "gpu")
+SUITES = (
+    "estep", "sweep", "weights", "derivatives", "peers", "growth", "startup", "devices", "gpu",
+)  # fmt: skip
 
 
 def main() -> None:
