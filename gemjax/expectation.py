@@ -66,6 +66,19 @@ def curvature(stored: Densities, weights: jax.Array) -> jax.Array:
     return _expectation(block, stored, weights)
 
 
+def curvature_times(stored: Densities, weights: jax.Array, change: jax.Array) -> jax.Array:
+    """(n,) the same Hessian times `change` (n,), without the Hessian."""
+
+    def block(
+        scaled: jax.Array, shift: jax.Array, x: _Block, both: tuple[jax.Array, jax.Array]
+    ) -> jax.Array:
+        weights, change = both
+        density = _density(stored, weights, scaled)
+        return _dot(stored, scaled, x.weights * _dot(stored, change, scaled) / density**2)
+
+    return _expectation(block, stored, (weights, change))
+
+
 def gains(stored: Densities, weights: jax.Array, change: jax.Array, shares: jax.Array) -> jax.Array:
     """(k,) E[log p] at `weights + share · change` less that at `weights`, for each of the shares.
 

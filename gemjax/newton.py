@@ -28,7 +28,7 @@ import numpy as np
 
 from gemjax import quadratic
 from gemjax.densities import Densities
-from gemjax.expectation import curvature, duality_gap, gains, ratios
+from gemjax.expectation import curvature, curvature_times, duality_gap, gains, ratios
 from gemjax.numerics import safe_log, vary_alike
 from gemjax.types import Status
 
@@ -42,14 +42,39 @@ def least_tolerance(dtype: jnp.dtype) -> float:
     return 64 * float(jnp.finfo(dtype).eps)
 
 
+class Choice(NamedTuple):
+    """What one step of the loop chose.
+
+    hessian (n, n) and model (n,), the minimum of the quadratic model; share (), of the way there;
+    kind (): 1 for Newton's step, 2 for EM's, 0 for none.
+    """
+
+    hessian: jax.Array
+    model: jax.Array
+    share: jax.Array
+    kind: jax.Array
+
+
+class Choices(NamedTuple):
+    """What a whole solve chose: whether the start was averaged (), each step (K, …), whether EM's
+    step was taken at the end (), and which weights were then set to zero (n,)."""
+
+    averaged: jax.Array
+    steps: Choice
+    polished: jax.Array
+    cleared: jax.Array
+
+
 class _Carry(NamedTuple):
-    """Weights and ratios (n,), gap (), number of steps (), steps in vain since the last gain ()."""
+    """Weights and ratios (n,), gap (), number of steps (), steps in vain since the last gain (),
+    and the choices so far, where they are recorded."""
 
     weights: jax.Array
     ratios: jax.Array
     gap: jax.Array
-    count: jax.Array
+    number: jax.Array
     idle: jax.Array
+    record: Choice | None
 
 
 def solve(
@@ -63,10 +88,11 @@ def solve(
     return jax.checkpoint(_solution, static_argnums=0)(max_steps, stored, start, tolerance)
 
 
-def steps(
-    stored: Densities, start: jax.Array, tolerance: jax.Array, max_steps: int
-) -> jax.Array:
-    """The same weights (n,), differentiable in the densities and the start, as the steps taken."""
+def steps(stored: Densities, start: jax.Array, tolerance: jax.Array, max_steps: int) -> jax.Array:
+    """The same weights (n,), differentiable in the densities and the start, as the steps taken.
+
+    To second order: see `_as_chosen`.
+    """
     return jax.checkpoint(_as_taken, static_argnums=0)(max_steps, stored, start, tolerance)
 
 
@@ -74,14 +100,14 @@ def steps(
 def _solution(
     max_steps: int, stored: Densities, start: jax.Array, tolerance: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    return _iterate(stored, start, tolerance, max_steps)
+    return _iterate(stored, start, tolerance, max_steps)[:3]
 
 
 @_solution.defjvp
 def _solution_jvp(max_steps: int, primals: tuple, tangents: tuple) -> tuple[Any, Any]:
     """On the support r(π, φ) = 1, so that H dπ = ∂r/∂φ dφ there; elsewhere dπ = 0."""
-    stored = primals[0]
-    found = weights, _, _ = solve(*primals, max_steps)
+    stored, start, tolerance = primals
+    found = weights, _, _ = solve(stored, start, tolerance, max_steps)
     log_weights = safe_log(weights)
     _, change = jax.jvp(lambda s: ratios(s, log_weights), (stored,), (tangents[0],))
     dweights = quadratic.solve_on_support(curvature(stored, weights), change, weights > 0)
@@ -98,19 +124,67 @@ def _as_taken(
 
 @_as_taken.defjvp
 def _as_taken_jvp(max_steps: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    """Of the same steps, written so that reverse mode can follow them."""
+    fixed = jax.lax.stop_gradient(primals)
+    *_, choices = _iterate(*fixed, max_steps, recorded=True)
+    slight = _slight(fixed[2], fixed[1].dtype)
     return jax.jvp(
-        lambda *x: _iterate(*x, max_steps, differentiable=True)[0], primals, tangents
+        lambda stored, start: _as_chosen(stored, start, choices, slight), primals[:2], tangents[:2]
     )
 
 
-def _bounded_while(going: Any, step: Any, carry: _Carry, most: int) -> _Carry:
-    """A while loop of at most so many steps, as a scan that reverse mode can follow."""
+def _as_chosen(
+    stored: Densities, start: jax.Array, choices: Choices, slight: jax.Array
+) -> jax.Array:
+    """The weights (n,) of a solve again, by its choices, without a search for any of them.
 
-    def body(carry: _Carry, _: None) -> tuple[_Carry, None]:
-        return _either(going(carry), lambda: step(carry), lambda: carry), None
+    On its support the model's minimum x solves Hx = c. From the recorded x, steps x + H₀⁻¹(c − Hx)
+    with the recorded H₀ do not move it, and each gives it one more order of derivatives in H and c.
+    Where H is blind, because components coincide, x stays where it started.
+    """
+    inverses = jax.vmap(quadratic.inverse_on_support)(choices.steps.hessian, choices.steps.model > 0)
 
-    return jax.lax.scan(jax.checkpoint(body, prevent_cse=False), carry, length=most)[0]
+    def step(weights: jax.Array, x: tuple[Choice, jax.Array]) -> tuple[jax.Array, None]:
+        chosen, inverse = x
+        r = ratios(stored, safe_log(weights))
+        model = chosen.model
+        for _ in range(2):
+            rest = 2 * r - 1 - curvature_times(stored, weights, model)
+            model = model + quadratic.times(inverse, rest)
+        move = jnp.where(chosen.model > 0, weights - jax.lax.stop_gradient(weights), 0)
+        blind = move - quadratic.times(inverse, quadratic.times(chosen.hessian, move))
+        newton = _part(weights, model + blind, chosen.share)
+        em = _em(weights, r, slight)
+        return jnp.where(chosen.kind == 1, newton, jnp.where(chosen.kind == 2, em, weights)), None
+
+    step = jax.checkpoint(step, prevent_cse=False)
+    weights = jnp.where(choices.averaged, _averaged(start), start)
+    weights, _ = jax.lax.scan(step, weights, (choices.steps, inverses))
+    r = ratios(stored, safe_log(weights))
+    weights = jnp.where(choices.polished, _normalised(weights * r), weights)
+    cleared = _normalised(jnp.where(choices.cleared, 0, weights))
+    return jnp.where(jnp.any(choices.cleared), cleared, weights)
+
+
+def _averaged(weights: jax.Array) -> jax.Array:
+    return 0.5 * (weights + 1 / weights.shape[0])
+
+
+def _part(weights: jax.Array, model: jax.Array, share: jax.Array) -> jax.Array:
+    """(n,) a share of the way from the weights to the model's minimum."""
+    longer = weights + share * (model - weights)
+    return _normalised(jnp.where(longer > 0, longer, 0))
+
+
+def _em(weights: jax.Array, r: jax.Array, slight: jax.Array) -> jax.Array:
+    """(n,) EM's update; a weight that was set to zero by mistake starts anew from there."""
+    again = slight / weights.shape[0]
+    return _normalised(jnp.where((weights == 0) & (r > 1), again, weights * r))
+
+
+def _slight(tolerance: jax.Array, dtype: Any) -> jax.Array:
+    """() the fall of the loss below which a step counts for nothing."""
+    tolerance = jnp.maximum(tolerance, least_tolerance(dtype))
+    return jnp.maximum(4 * float(jnp.finfo(dtype).eps), 0.01 * tolerance)
 
 
 def _iterate(
@@ -119,55 +193,52 @@ def _iterate(
     tolerance: jax.Array,
     max_steps: int,
     *,
-    differentiable: bool = False,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+    recorded: bool = False,
+) -> tuple[jax.Array, jax.Array, jax.Array, Choices | None]:
     n, dtype = start.shape[0], start.dtype
     eps = float(jnp.finfo(dtype).eps)
+    slight = _slight(tolerance, dtype)
     tolerance = jnp.maximum(tolerance, least_tolerance(dtype))
-    slight = jnp.maximum(4 * eps, 0.01 * tolerance)
     shares = jnp.asarray(_SHARES, dtype)
-    either = _either if differentiable else jax.lax.cond
 
     def look(weights: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         r = ratios(stored, safe_log(weights))
         return weights, r, duality_gap(r)
 
     def step(carry: _Carry) -> _Carry:
-        weights, r, gap, count, idle = carry
-        problem = (curvature(stored, weights), 2 * r - 1, weights)
-        if differentiable:
-            model = quadratic.follow(quadratic.solve(*jax.lax.stop_gradient(problem)), *problem)
-        else:
-            model = quadratic.solve(*problem)
-        # A choice, not a value: nothing is differentiated.
-        at, change = jax.lax.stop_gradient((weights, model - weights))
-        rise = shares * jnp.sum(change) - gains(jax.lax.stop_gradient(stored), at, change, shares)
+        weights, r, gap, number, idle, record = carry
+        hessian = curvature(stored, weights)
+        model = quadratic.solve(hessian, 2 * r - 1, weights)
+        rise = shares * jnp.sum(model - weights) - gains(stored, weights, model - weights, shares)
         rise = jnp.where(jnp.isnan(rise), jnp.inf, rise)
         best = jnp.argmin(rise)
-        longer = weights + shares[best] * (model - weights)
-        tried = look(_normalised(jnp.where(longer > 0, longer, 0)))
-        # Weights too small to matter to the loss only show in the gap, and EM sets them right: in
-        # one step from above, so that one that was set to zero by mistake starts anew from there.
+        tried = look(_part(weights, model, shares[best]))
+        # Weights too small to matter to the loss only show in the gap, and EM sets them right, in
+        # one step from above.
         good = (rise[best] < -slight) | ((tried[2] < gap) & (rise[best] <= 4 * eps))
-        em = jnp.where((weights == 0) & (r > 1), slight / n, weights * r)
-        weights, r, new_gap = either(good, lambda: tried, lambda: look(_normalised(em)))
+        weights, r, new_gap = jax.lax.cond(
+            good, lambda: tried, lambda: look(_em(weights, r, slight))
+        )
         idle = jnp.where(good | (new_gap < gap), 0, idle + 1)
-        return _Carry(weights, r, new_gap, count + 1, idle)
+        if record is not None:
+            chosen = Choice(hessian, model, shares[best], jnp.where(good, 1, 2).astype(dtype))
+            record = jax.tree.map(lambda all_, one: all_.at[number].set(one), record, chosen)
+        return _Carry(weights, r, new_gap, number + 1, idle, record)
 
     def going(carry: _Carry) -> jax.Array:
-        return (carry.gap > tolerance) & (carry.count < max_steps) & (carry.idle < _PATIENCE)
+        return (carry.gap > tolerance) & (carry.number < max_steps) & (carry.idle < _PATIENCE)
 
-    even = jnp.full((n,), 1 / n, dtype)
     begin = look(start)
     # From weights that leave some point nearly without density, a quadratic model sees nothing.
-    begin = either(begin[2] < n, lambda: begin, lambda: look(0.5 * (start + even)))
-    zero = jnp.int32(0)
-    carry = _Carry(*begin, zero, zero)
+    averaged = ~(begin[2] < n)
+    begin = jax.lax.cond(averaged, lambda: look(_averaged(start)), lambda: begin)
+    zero, record = jnp.int32(0), None
+    if recorded:
+        shapes = ((n, n), (n,), (), ())
+        record = Choice(*(jnp.zeros((max_steps, *shape), dtype) for shape in shapes))
+    carry = _Carry(*begin, zero, zero, record)
     carry = vary_alike(carry, stored, start, tolerance, but=stored.blocks.axis)
-    if differentiable:
-        weights, r, gap, count, idle = _bounded_while(going, step, carry, max_steps)
-    else:
-        weights, r, gap, count, idle = jax.lax.while_loop(going, step, carry)
+    weights, r, gap, number, idle, record = jax.lax.while_loop(going, step, carry)
 
     limit = jnp.maximum(gap, tolerance)
 
@@ -176,22 +247,22 @@ def _iterate(
 
     # One step of EM gives tiny weights their relative accuracy.
     found, new = (weights, r, gap), look(_normalised(weights * r))
-    found = weights, r, gap = choose(new[2] <= limit, new, found)
+    polished = new[2] <= limit
+    found = weights, r, gap = choose(polished, new, found)
     # Then inactive ones become zero. With r <= 1 for them afterwards, the loss cannot have risen.
     inactive = (weights < 1 - r) & (1 - r > eps**0.5)
     new = look(_normalised(jnp.where(inactive, 0, weights)))
-    falls = jnp.all(jnp.where(inactive, new[1], 0) <= 1)
-    weights, r, gap = choose((new[2] <= limit) & falls, new, found)
+    falls = (new[2] <= limit) & jnp.all(jnp.where(inactive, new[1], 0) <= 1)
+    weights, r, gap = choose(falls, new, found)
     status = jnp.where(gap <= tolerance, Status.OK, Status.STEP_LIMIT)
     status = jnp.where((gap > tolerance) & (idle >= _PATIENCE), Status.STALLED, status)
     lost = ~(jnp.isfinite(gap) & jnp.all(jnp.isfinite(weights)) & jnp.isfinite(tolerance))
-    weights = jnp.where(lost, even, weights)
-    return weights, count, jnp.where(lost, Status.DIVERGED, status).astype(jnp.int32)
-
-
-def _either(good: jax.Array, left: Any, right: Any) -> Any:
-    """Like `lax.cond`, whose transpose JAX 0.10 does not find under `vmap` in a custom rule."""
-    return jax.tree.map(lambda a, b: jnp.where(good, a, b), left(), right())
+    weights = jnp.where(lost, 1 / n, weights)
+    status = jnp.where(lost, Status.DIVERGED, status).astype(jnp.int32)
+    choices = None
+    if record is not None:
+        choices = Choices(averaged, record, polished, inactive & falls)
+    return weights, number, status, choices
 
 
 def _normalised(weights: jax.Array) -> jax.Array:

@@ -24,7 +24,7 @@ def solve(hessian: jax.Array, linear: jax.Array, start: jax.Array) -> jax.Array:
 
     Everything is scaled by 1/√max(H_ii, 1). A proximal term of the size of H's rounding errors,
     about `start`, makes the solution unique; at the fixed point of Newton's iteration it is zero.
-    May hold NaN where H does. Not differentiable: see `follow`.
+    May hold NaN where H does. Not differentiable in reverse mode.
     """
     n, dtype = hessian.shape[0], hessian.dtype
     eps = float(jnp.finfo(dtype).eps)
@@ -33,14 +33,14 @@ def solve(hessian: jax.Array, linear: jax.Array, start: jax.Array) -> jax.Array:
     H = hessian * scale[:, None] * scale[None] + ridge * jnp.eye(n, dtype=dtype)
     c = linear * scale + ridge * start / scale
     y = jnp.maximum(start / scale, _LEAST_START)
-    z = jnp.maximum(_times(H, y) - c, _LEAST_START)
+    z = jnp.maximum(times(H, y) - c, _LEAST_START)
 
     def going(carry: tuple[jax.Array, ...]) -> jax.Array:
         return ~carry[3] & (carry[2] < _MOST_STEPS)
 
     def step(carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         y, z, count, _ = carry
-        residual = _times(H, y) - c - z
+        residual = times(H, y) - c - z
         matrix = H + jnp.diag(z / y)
         norm = 1 / jnp.sqrt(jnp.diagonal(matrix))
         factor = jnp.linalg.cholesky(matrix * norm[:, None] * norm[None])
@@ -59,7 +59,7 @@ def solve(hessian: jax.Array, linear: jax.Array, start: jax.Array) -> jax.Array:
         new_y, new_z = y + length * dy, z + length * dz
         good = jnp.all(jnp.isfinite(new_y) & jnp.isfinite(new_z))
         y, z = jnp.where(good, new_y, y), jnp.where(good, new_z, z)
-        residual = jnp.max(jnp.abs(_times(H, y) - c - z))
+        residual = jnp.max(jnp.abs(times(H, y) - c - z))
         # y and z of one component may both be √(mean) large, and one of them should be zero.
         done = (jnp.mean(y * z) < eps**1.5) & (residual < 8 * n * eps)
         return y, z, count + 1, done | ~good
@@ -69,51 +69,51 @@ def solve(hessian: jax.Array, linear: jax.Array, start: jax.Array) -> jax.Array:
     return jnp.where(y > z, y, 0) * scale
 
 
-def follow(
-    solution: jax.Array, hessian: jax.Array, linear: jax.Array, start: jax.Array
-) -> jax.Array:
-    """The `solution` x (n,) of `solve`, differentiable in its arguments while its support stays.
-
-    There Hx = c, so that x + H⁻¹(c − Hx), with the first and the last x fixed, is x in all its
-    derivatives. In directions to which H is blind, because components coincide, x stays where it
-    started.
-    """
-    x, support = jax.lax.stop_gradient(solution), solution > 0
-    move = jnp.where(support, start - jax.lax.stop_gradient(start), 0)
-    blind = move - solve_on_support(hessian, _times(hessian, move), support)
-    return x + solve_on_support(hessian, linear - _times(hessian, x), support) + blind
-
-
 def solve_on_support(hessian: jax.Array, right: jax.Array, support: jax.Array) -> jax.Array:
     """The shortest least-squares solution x (n,) of Hx = b on a support, zero elsewhere.
 
     Differentiable in H and b: the solver is fixed, the product with H is not.
     """
-    scale = jnp.where(support, 1 / jnp.sqrt(jnp.where(support, jnp.diagonal(hessian), 1)), 0)
-    matrix = hessian * scale[:, None] * scale[None]
-    matrix = matrix + jnp.diag(jnp.where(support, 0, 1).astype(matrix.dtype))
-    fixed = jax.lax.stop_gradient(matrix)
+    scale = _scale(hessian, support)
+    matrix = _scaled(hessian, support, scale)
+    inverse = _inverse(jax.lax.stop_gradient(matrix))
     solution = jax.lax.custom_linear_solve(
-        functools.partial(_times, matrix),
+        functools.partial(times, matrix),
         scale * right,
-        lambda _, b: _solve_singular(fixed, b),
+        lambda _, b: times(inverse, b),
         symmetric=True,
     )
     return scale * solution
 
 
-def _solve_singular(matrix: jax.Array, right: jax.Array) -> jax.Array:
-    """The shortest least-squares solution x (n,) of matrix x = right, for a symmetric matrix >= 0.
+def inverse_on_support(hessian: jax.Array, support: jax.Array) -> jax.Array:
+    """The (n, n) matrix that `solve_on_support` multiplies by."""
+    scale = _scale(hessian, support)
+    return scale[:, None] * _inverse(_scaled(hessian, support, scale)) * scale[None]
+
+
+def _scale(hessian: jax.Array, support: jax.Array) -> jax.Array:
+    return jnp.where(support, 1 / jnp.sqrt(jnp.where(support, jnp.diagonal(hessian), 1)), 0)
+
+
+def _scaled(hessian: jax.Array, support: jax.Array, scale: jax.Array) -> jax.Array:
+    matrix = hessian * scale[:, None] * scale[None]
+    return matrix + jnp.diag(jnp.where(support, 0, 1).astype(matrix.dtype))
+
+
+def _inverse(matrix: jax.Array) -> jax.Array:
+    """The (n, n) pseudo-inverse of a symmetric matrix >= 0.
 
     Directions whose eigenvalue is rounding are left out: those along which components coincide.
     """
     values, vectors = jnp.linalg.eigh(matrix)
     large = values > 8 * matrix.shape[0] * jnp.finfo(matrix.dtype).eps * values[-1]
     inverse = jnp.where(large, 1 / jnp.where(large, values, 1), 0)
-    return _times(vectors, inverse * _times(vectors.T, right))
+    return times(vectors * inverse[None], vectors.T)
 
 
-def _times(matrix: jax.Array, x: jax.Array) -> jax.Array:
+def times(matrix: jax.Array, x: jax.Array) -> jax.Array:
+    """The product in full precision."""
     return jnp.matmul(matrix, x, precision=jax.lax.Precision.HIGHEST)
 
 

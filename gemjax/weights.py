@@ -142,7 +142,11 @@ def _steps(
         return jnp.where(going, step, log_weights), at, going
 
     def rest(log_weights: jax.Array) -> tuple[jax.Array, Step, jax.Array]:
-        return log_weights, Step(log_weights, jnp.ones_like(log_weights), 0 * all_of_it), jnp.zeros_like(begins)
+        return (
+            log_weights,
+            Step(log_weights, jnp.ones_like(log_weights), 0 * all_of_it),
+            jnp.zeros_like(begins),
+        )
 
     def body(carry: tuple[jax.Array, jax.Array], _: None) -> tuple[tuple, Step]:
         log_weights, going = carry

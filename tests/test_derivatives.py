@@ -37,9 +37,7 @@ SOME_CELLS = [
 
 def check(weights, means, monotone, T, problem, **settings):
     def function(x):
-        found = differences.fit(
-            x, weights, means, monotone=monotone, num_iterations=T, **settings
-        )
+        found = differences.fit(x, weights, means, monotone=monotone, num_iterations=T, **settings)
         return differences.outputs(found)
 
     return assert_derivatives(function, differences.inputs(problem))
