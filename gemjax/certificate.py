@@ -113,7 +113,8 @@ def certificate(
 
     Time O(N (n + num_starts d) num_steps) at most; a pass over the points takes all starts one
     step, and a `Stream` is read that often for each of the two searches. Memory beyond the points
-    is one number per point, or none where they are walked over in chunks. A mixture of NaN under `jit` has gaps of NaN, and is neither usable nor optimal.
+    is one number per point, or none where they are walked over in chunks. A mixture of NaN under
+    `jit` has gaps of NaN, and is neither usable nor optimal.
 
     Loss, gaps, gain, price and `npmle_points` are differentiable in the mixture, the points and
     their weights. The derivative of a supremum is that of the function at the place where it is

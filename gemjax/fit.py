@@ -18,7 +18,6 @@ from gemjax.solver import Solver
 from gemjax.stream import Stream
 from gemjax.types import Fit, Info, Mixture, State, Status, Target
 
-
 # The states of a fit's iterations up to this size are all kept for reverse mode.
 _KEPT_BYTES = 2**26
 

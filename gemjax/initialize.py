@@ -129,9 +129,10 @@ def _principal(covariance: jax.Array, rank: int) -> jax.Array:
 
     The derivative of `eigh` asks for distinct eigenvalues; that of the subspace needs only the gap
     between those kept and those dropped. With V kept and W dropped, both fixed, and a change E of
-    the covariance, V + WX spans the new subspace if XΛ_V − Λ_W X = W'EV + W'EW X − X V'EV − X V'EW X
-    (Stewart and Sun 1990, V.2.1). Of the change, which is zero, X has the first and second
-    derivatives after two rounds of fixed-point iteration from 0; the last term is of third order.
+    the covariance, V + WX spans the new subspace if
+    XΛ_V − Λ_W X = W'EV + W'EW X − X V'EV − X V'EW X (Stewart and Sun 1990, V.2.1). Of the change,
+    which is zero, X has the first and second derivatives after two rounds of fixed-point iteration
+    from 0; the last term is of third order.
     Directions without any variance, kept or dropped, are alike: nothing moves between them. Where
     another tie runs through the cut the derivative does not exist, and is not finite.
     """

@@ -61,7 +61,7 @@ def _joint(mixture: Mixture, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     peak = jax.lax.stop_gradient(
         jnp.max(jnp.where(zero[None], -jnp.inf, exponent), axis=1, keepdims=True)
     )
-    # Only those of zeros can be positive. The cap leaves room for the derivative to be divided by u.
+    # Only those of zeros can be positive. The cap leaves room for their derivative, over u.
     joint = share[None] * jnp.exp(capped(exponent - peak, 0.45))
     return joint, peak[:, 0] - 0.5 * jnp.sum(x * x, axis=1)
 

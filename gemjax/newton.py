@@ -124,9 +124,10 @@ def _as_taken(
 
 @_as_taken.defjvp
 def _as_taken_jvp(max_steps: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    fixed = jax.lax.stop_gradient(primals)
-    *_, choices = _iterate(*fixed, max_steps, recorded=True)
-    slight = _slight(fixed[2], fixed[1].dtype)
+    stored, start, tolerance = jax.lax.stop_gradient(primals)
+    *_, choices = _iterate(stored, start, tolerance, max_steps, recorded=True)
+    assert choices is not None
+    slight = _slight(tolerance, start.dtype)
     return jax.jvp(
         lambda stored, start: _as_chosen(stored, start, choices, slight), primals[:2], tangents[:2]
     )
@@ -141,7 +142,9 @@ def _as_chosen(
     with the recorded H₀ do not move it, and each gives it one more order of derivatives in H and c.
     Where H is blind, because components coincide, x stays where it started.
     """
-    inverses = jax.vmap(quadratic.inverse_on_support)(choices.steps.hessian, choices.steps.model > 0)
+    inverses = jax.vmap(quadratic.inverse_on_support)(
+        choices.steps.hessian, choices.steps.model > 0
+    )
 
     def step(weights: jax.Array, x: tuple[Choice, jax.Array]) -> tuple[jax.Array, None]:
         chosen, inverse = x
@@ -158,7 +161,7 @@ def _as_chosen(
 
     step = jax.checkpoint(step, prevent_cse=False)
     weights = jnp.where(choices.averaged, _averaged(start), start)
-    weights, _ = jax.lax.scan(step, weights, (choices.steps, inverses))
+    weights, _ = jax.lax.scan(step, weights, (taken, inverses))
     r = ratios(stored, safe_log(weights))
     weights = jnp.where(choices.polished, _normalised(weights * r), weights)
     cleared = _normalised(jnp.where(choices.cleared, 0, weights))
@@ -236,7 +239,7 @@ def _iterate(
     if recorded:
         shapes = ((n, n), (n,), (), ())
         record = Choice(*(jnp.zeros((max_steps, *shape), dtype) for shape in shapes))
-    carry = _Carry(*begin, zero, zero, record)
+    carry = _Carry(begin[0], begin[1], begin[2], zero, zero, record)
     carry = vary_alike(carry, stored, start, tolerance, but=stored.blocks.axis)
     weights, r, gap, number, idle, record = jax.lax.while_loop(going, step, carry)
 

@@ -37,7 +37,7 @@ def safe_log(x: jax.Array) -> jax.Array:
 def safe_exp(x: jax.Array) -> jax.Array:
     """exp x, with derivative u at −inf: `safe_exp(safe_log(w))` is w, also in all derivatives.
 
-    At w = 0 they are u/u = 1 and, both being linear there, zeros; elsewhere they are the plain ones.
+    At w = 0 they are u/u = 1 and, both being linear there, zeros; elsewhere the plain ones.
     """
     return jnp.exp(x)
 

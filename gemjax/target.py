@@ -53,8 +53,8 @@ def population(mixture: Mixture, *, num_nodes: int | None = None) -> Target:
     """The population limit of a known mixture: a quadrature rule of weighted points.
 
     Each component has its own nodes, at offsets from its mean that turn with the span of the means,
-    so expectations are differentiable in the means and the weights. With r the number of dimensions that the means
-    span (known under `jit` only as at most m − 1):
+    so expectations are differentiable in the means and the weights. With r the number of dimensions
+    that the means span (known under `jit` only as at most m − 1):
 
     - d <= 3: a truncated trapezoid product grid, which converges faster than any power of its
       spacing; nodes outside a ball of 8.5 standard deviations are dropped.

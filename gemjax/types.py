@@ -12,7 +12,6 @@ import enum
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from gemjax.numerics import safe_exp
@@ -33,6 +32,7 @@ class Mixture:
       log_weights: (n,), same dtype, logarithms of the mixing weights; `-inf` is a weight of zero.
         They are used as they stand: `make_mixture` normalises them, the solver keeps them so.
 
+    >>> import jax.numpy as jnp
     >>> import gemjax as gj
     >>> mixture = gj.Mixture(means=jnp.zeros((2, 3)), log_weights=jnp.log(jnp.array([0.25, 0.75])))
     >>> mixture.weights.round(2).tolist()
@@ -59,6 +59,7 @@ class Target:
       quadrature_error: () expected error of an expectation of the size of the loss, in nats per
         point, for a `population` target; None for a sample, which is exact for what it is.
 
+    >>> import jax.numpy as jnp
     >>> import gemjax as gj
     >>> target = gj.Target(points=jnp.array([[0.0], [2.0]]), weights=jnp.array([0.5, 0.5]))
     >>> float(target.weights @ target.points[:, 0])
@@ -171,6 +172,7 @@ class WeightSolution:
       num_steps: () int32, Newton steps taken.
       status: () int32, a `Status`.
 
+    >>> import jax.numpy as jnp
     >>> import gemjax as gj
     >>> solution = gj.solve_weights(jnp.zeros((5, 1)))
     >>> solution.weights.tolist(), int(solution.num_steps)

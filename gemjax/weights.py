@@ -181,7 +181,7 @@ def _steps_jvp(rule: str, weight_steps: int, primals: tuple, tangents: tuple) ->
         _, more = jax.jvp(lambda y: ratios(kept, y), (at.log_weights,), (dlog_weights,))
         dr = dr + more
         _, new = jax.jvp(
-            lambda *x: weight_step(rule, *x, share=at.share),
+            lambda log_weights, r, size: weight_step(rule, log_weights, r, size, at.share),
             (at.log_weights, at.ratios, size),
             (dlog_weights, dr, dsize),
         )

@@ -1,8 +1,7 @@
 """Independent NumPy float64 loops: nothing here is shared with the package."""
 
-import math
-
 import functools
+import math
 
 import numpy as np
 
