@@ -142,9 +142,8 @@ def _as_chosen(
     with the recorded H₀ do not move it, and each gives it one more order of derivatives in H and c.
     Where H is blind, because components coincide, x stays where it started.
     """
-    inverses = jax.vmap(quadratic.inverse_on_support)(
-        choices.steps.hessian, choices.steps.model > 0
-    )
+    taken = choices.steps
+    inverses = jax.vmap(quadratic.inverse_on_support)(taken.hessian, taken.model > 0)
 
     def step(weights: jax.Array, x: tuple[Choice, jax.Array]) -> tuple[jax.Array, None]:
         chosen, inverse = x
