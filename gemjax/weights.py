@@ -67,7 +67,7 @@ def weight_step(
 
 
 def _projected(weights: jax.Array) -> jax.Array:
-    """(n,) the projection onto the simplex, linear while its support stays."""
+    """(n,) the projection onto the simplex, linear while its support, a choice, stays."""
     # optax divides floats by integers there; elsewhere the strictest setting of JAX holds.
     with jax.numpy_dtype_promotion("standard"):
         projection = optax.projections.projection_simplex(jax.lax.stop_gradient(weights))
