@@ -32,7 +32,7 @@ def test_fit_is_the_loop_over_steps():
     np.testing.assert_allclose(thin.mixture.means, fit.mixture.means, rtol=1e-12)
 
 
-@pytest.mark.parametrize(("T", "record_every"), [(7, 1), (37, 1), (37, 5)])
+@pytest.mark.parametrize(("T", "record_every"), [(37, 1), (37, 5)])
 def test_a_scan_of_scans_is_the_same_loop(monkeypatch, T, record_every):
     """Where the states of all iterations are large, in values, records and derivatives."""
     target, start = small()
@@ -47,10 +47,11 @@ def test_a_scan_of_scans_is_the_same_loop(monkeypatch, T, record_every):
         return run(0.5), gradient
 
     plain, gradient = found()
-    monkeypatch.setattr(sys.modules["gemjax.fit"], "_KEPT_BYTES", 1000)
-    jax.clear_caches()
+    module = sys.modules["gemjax.fit"]
+    monkeypatch.setattr(module, "_KEPT_BYTES", 1000)
+    module._fit.clear_cache()
     nested, again = found()
-    jax.clear_caches()
+    module._fit.clear_cache()
     np.testing.assert_allclose(nested.history.loss, plain.history.loss, rtol=1e-13)
     np.testing.assert_allclose(nested.mixture.means, plain.mixture.means, rtol=1e-12)
     assert again == pytest.approx(float(gradient), rel=1e-10)
