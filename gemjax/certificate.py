@@ -116,10 +116,9 @@ def certificate(
     is one number per point, or none where they are walked over in chunks. A mixture of NaN under
     `jit` has gaps of NaN, and is neither usable nor optimal.
 
-    Loss, gaps, gain, price and `npmle_points` are differentiable in the mixture, the points and
-    their weights. The derivative of a supremum is that of the function at the place where it is
-    attained, held fixed (Danskin's theorem); so it is as exact as the place. The places and
-    `birth_weight` carry no derivatives.
+    Its values are differentiable in the mixture and the target. The derivative of a supremum is
+    that of the function where it is attained (Danskin's theorem), as exact as the place. The places
+    and `birth_weight` carry no derivatives.
 
     Args:
       mixture: p, n components in d dimensions.
@@ -205,7 +204,8 @@ def search(
     peaks, heights = _ascend(log_directional, on, pool, size, num_steps)
     births, gains = _ascend(log_birth, on, pool, size, num_steps)
 
-    peak, birth = _only(peaks, jnp.argmax(heights)), _only(births, jnp.argmax(gains))
+    peak = jax.tree.map(lambda leaf: leaf[jnp.argmax(heights)][None], peaks)
+    birth = jax.tree.map(lambda leaf: leaf[jnp.argmax(gains)][None], births)
     height, gain = log_directional(live, peak).value[0], log_birth(live, birth).value[0]
     points, N = effective_numbers(live, peak.centres[0], height)
     if price is None:
@@ -229,10 +229,6 @@ def search(
         birth_agreed=_agreed(gains),
         num_starts=jnp.int32(size),
     )
-
-
-def _only(places: Places, index: jax.Array) -> Places:
-    return jax.tree.map(lambda leaf: leaf[index][None], places)
 
 
 _search = functools.partial(jax.jit, static_argnames=("num_starts", "num_steps"))(search)
