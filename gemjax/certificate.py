@@ -117,8 +117,7 @@ def certificate(
     `jit` has gaps of NaN, and is neither usable nor optimal.
 
     Its values are differentiable in the mixture and the target. The derivative of a supremum is
-    that of the function where it is attained (Danskin's theorem), as exact as the place. The places
-    and `birth_weight` carry no derivatives.
+    that of the function where it is attained (Danskin's theorem); places and weights carry none.
 
     Args:
       mixture: p, n components in d dimensions.
