@@ -76,14 +76,13 @@ def test_an_active_bound():
         return gj.fit(solver, target, start, num_iterations=2).mixture.weights[0]
 
     h = 1e-5
-    for rule, step in [("euclidean", 1.0), ("mirror", 1.0), ("mirror", 0.05)]:
-        slope = jax.grad(weight)(0.0, rule, step)
-        difference = (weight(h, rule, step) - weight(-h, rule, step)) / (2 * h)
-        assert slope == pytest.approx(float(difference), rel=1e-7)
-        if step == 1:
-            assert jax.grad(weight, argnums=2)(0.0, rule, step) == 0
-    assert jax.grad(weight)(0.0, "mirror", 1.0) == pytest.approx(0.00183698, abs=1e-8)
-    assert jax.grad(weight)(0.0, "euclidean", 1.0) != pytest.approx(-0.0117659, abs=1e-6)
+    slopes = {}
+    for rule in ("euclidean", "mirror"):
+        slopes[rule], in_the_step = jax.grad(weight, argnums=(0, 2))(0.0, rule, 1.0)
+        difference = (weight(h, rule, 1.0) - weight(-h, rule, 1.0)) / (2 * h)
+        assert slopes[rule] == pytest.approx(float(difference), rel=1e-7)
+        assert in_the_step == 0
+    assert slopes["mirror"] == pytest.approx(0.00183698, abs=1e-8)  # 0.00183688 at a fixed bound
 
 
 def test_the_optimal_loss_counts_where_a_long_step_is_taken():
@@ -122,7 +121,14 @@ def test_where_two_components_tie_the_derivative_is_that_of_the_first(rule):
     assert (abs(slope - down) > 1e-3).any()
 
 
-@pytest.mark.parametrize("rule", WEIGHT_RULES)
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "mirror",
+        "euclidean",
+        *(pytest.param(r, marks=pytest.mark.slow) for r in ("multiplicative", "newton", "fixed")),
+    ],
+)
 def test_a_weight_of_zero_has_the_derivative_of_its_growth(rule):
     """One-sided, upwards: through `make_mixture` and the weight steps to the loss."""
     up = jnp.array([1.0, 0.0, 0.0])
@@ -141,7 +147,10 @@ def test_a_weight_of_zero_has_the_derivative_of_its_growth(rule):
     assert slope[0] == pytest.approx(float(difference), rel=1e-4, abs=1e-6)
 
 
-@pytest.mark.parametrize("rule", ["mirror", "multiplicative", "newton", "fixed"])
+@pytest.mark.parametrize(
+    "rule",
+    ["fixed", *(pytest.param(r, marks=pytest.mark.slow) for r in ("multiplicative", "newton"))],
+)
 def test_adam_where_a_component_has_no_weight(rule):
     """√v at v = 0 has no derivative; what stays has the derivative zero."""
     x = differences.inputs("zero weight")
@@ -167,21 +176,17 @@ def along_the_means(rule, T=1, **settings):
     return function
 
 
-@pytest.mark.parametrize(
-    ("rule", "T"),
-    [
-        ("mirror", 1),
-        *(pytest.param(rule, 2, marks=pytest.mark.slow) for rule in WEIGHT_RULES),
-    ],
-)
-def test_second_derivatives_in_all_orders(rule, T):
-    found, difference = differences.second_derivatives(along_the_means(rule, T))
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", WEIGHT_RULES)
+def test_second_derivatives_in_all_orders(rule):
+    found, difference = differences.second_derivatives(along_the_means(rule, 2))
     np.testing.assert_allclose(found, difference, rtol=1e-6)
 
 
-def test_second_derivatives_of_newton_in_a_scan():
-    """Over reverse mode JAX drops custom rules inside a scan: jvp of grad, grad of grad."""
-    function = along_the_means("newton")
+@pytest.mark.parametrize("rule", ["mirror", "newton"])
+def test_second_derivatives_over_reverse_mode(rule):
+    """There JAX drops custom rules inside a scan."""
+    function = along_the_means(rule)
     slope = jax.jit(jax.grad(function))
     h = 1e-4
     difference = (slope(h) - slope(-h)) / (2 * h)

@@ -17,7 +17,9 @@ RNG = np.random.default_rng(0)
 
 
 def both_modes(function, arguments, order=2):
-    check_grads(function, arguments, order=order, modes=("fwd", "rev"), atol=1e-6, rtol=1e-6)
+    check_grads(
+        jax.jit(function), arguments, order=order, modes=("fwd", "rev"), atol=1e-6, rtol=1e-6
+    )
 
 
 def difference(function, t=0.0, h=1e-5):
