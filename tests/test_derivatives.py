@@ -212,7 +212,7 @@ def test_vmap_of_grad_and_grad_of_a_sweep():
 
 
 @pytest.mark.parametrize("rule", ["mirror", pytest.param("newton", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("shape", [(2, 1), (1, 2)])
+@pytest.mark.parametrize("shape", [pytest.param((2, 1), marks=pytest.mark.slow), (1, 2)])
 def test_grad_of_a_sweep_over_devices(rule, shape):
     def loss(step, points, mesh):
         fits = gj.sweep(
