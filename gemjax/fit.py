@@ -61,7 +61,8 @@ def fit(
 
     Everything but the counts and the rules' names is traced: new data of the same shape, a new
     start or a new step size does not compile again. Differentiable with respect to all of it, in
-    both modes, to any order; derivatives are those of the iterations as run, not of the limit.
+    both modes, to any order ("newton" weights: to the second); derivatives are those of the
+    iterations as run, not of the limit.
     Reverse mode recomputes every iteration, or, where the states of all iterations are large, every
     block of √T iterations and in it every iteration: it keeps the states between them and the
     inside of one, never anything of size N·n per iteration.

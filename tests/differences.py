@@ -88,12 +88,12 @@ def directions(x):
     }
 
 
-def assert_derivatives(function, x):
+def assert_derivatives(function, x, *, rounding=1e-9):
     """Forward and reverse mode of a vector function agree with central differences.
 
     Those of three widths make two extrapolations to none. What these disagree by is their own
     error, which must be small; where it is not, a choice switches between them, and nearer
-    differences decide.
+    differences decide. `rounding` is that of a difference at the first width.
     """
     moves = directions(x)
 
@@ -116,8 +116,8 @@ def assert_derivatives(function, x):
         central = (up - down) / (2 * widths[:, None])
         coarse, exact = np.moveaxis((4 * central[:, 1:] - central[:, :-1]) / 3, 1, 0)
         noise = np.abs(exact - coarse)
-        small = 1e-8 * (1 + np.abs(value)) * WIDTHS[0] / widths[0]
-        unclear = noise > 1e-4 * np.abs(exact) + 1e2 * small
+        small = rounding * (1 + np.abs(value)) * WIDTHS[0] / widths[0]
+        unclear = noise > 1e-4 * np.abs(exact) + 1e3 * small
         wrong &= unclear | (np.abs(forward - exact) > 1e-6 * np.abs(exact) + 3 * noise + small)
         if not wrong.any():
             break
@@ -128,7 +128,7 @@ def assert_derivatives(function, x):
     assert all(np.isfinite(leaf).all() for leaf in gradient.values())
     reverse = sum(np.tensordot(moves[k], gradient[k], axes=gradient[k].ndim) for k in x)
     scale = np.abs(forward).max(axis=1) + 1e-6
-    np.testing.assert_array_less(np.abs(reverse - forward @ coefficients), 1e-8 * scale)
+    np.testing.assert_array_less(np.abs(reverse - forward @ coefficients), rounding * scale)
     return dict(zip(names, forward, strict=True))
 
 

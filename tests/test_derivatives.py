@@ -40,7 +40,9 @@ def check(weights, means, monotone, T, problem, **settings):
         found = differences.fit(x, weights, means, monotone=monotone, num_iterations=T, **settings)
         return differences.outputs(found)
 
-    return assert_derivatives(function, differences.inputs(problem))
+    # The interior point leaves Newton's weights a rounding of some 1e-13.
+    rounding = 1e-8 if weights == "newton" else 1e-9
+    return assert_derivatives(function, differences.inputs(problem), rounding=rounding)
 
 
 @pytest.mark.parametrize(("weights", "means", "monotone", "T", "problem"), SOME_CELLS)
@@ -183,7 +185,7 @@ def test_second_derivatives_in_all_orders(rule):
     np.testing.assert_allclose(found, difference, rtol=1e-6)
 
 
-@pytest.mark.parametrize("rule", ["mirror", "newton"])
+@pytest.mark.parametrize("rule", [pytest.param("mirror", marks=pytest.mark.slow), "newton"])
 def test_second_derivatives_over_reverse_mode(rule):
     """There JAX drops custom rules inside a scan."""
     function = along_the_means(rule)

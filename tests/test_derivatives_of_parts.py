@@ -134,7 +134,7 @@ FEW = RNG.normal(size=(12, 30))
     [
         pytest.param(FLAT, 1, 4, marks=pytest.mark.slow),
         (FLAT, 2, 2),
-        (CROSS, 1, 4),
+        pytest.param(CROSS, 1, 4, marks=pytest.mark.slow),
         (FEW, 2, 30),
     ],
     ids=["constant columns, rank 1", "constant columns, rank 2", "tied eigenvalues", "few points"],
@@ -178,8 +178,7 @@ def test_population_nodes_move_and_turn_with_the_truth(m, d, num_nodes):
         return gj.loss(fitted, gj.population(truth, num_nodes=num_nodes))
 
     exact = float(difference(loss))
-    assert jax.grad(loss)(0.0) == pytest.approx(exact, rel=1e-7, abs=1e-8)
-    assert jax.grad(jax.jit(loss))(0.0) == pytest.approx(float(difference(jax.jit(loss))), rel=1e-7)
+    assert jax.jit(jax.grad(loss))(0.0) == pytest.approx(exact, rel=1e-7, abs=1e-8)
     assert jax.jvp(loss, (0.0,), (1.0,))[1] == pytest.approx(exact, rel=1e-7, abs=1e-8)
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import sys
 
 import jax
@@ -76,6 +77,25 @@ def test_divergence_is_a_status_and_freezes_the_run():
         gj.raise_for_status(fit)
     pair = gj.fit(gj.GradientEM(1e200), target, start, num_iterations=2)
     assert pair.history.loss[0] == fit.history.loss[0]
+
+
+def test_what_was_observed_must_be_finite_too():
+    target, start = small()
+
+    @jax.tree_util.register_static
+    class Blind:
+        """Classical EM whose gradient norm is infinite."""
+
+        def init(self, mixture):
+            return gj.classical_em().init(mixture)
+
+        def step(self, state, target):
+            state, info = gj.classical_em().step(state, target)
+            return state, dataclasses.replace(info, gradient_norm=info.gradient_norm / 0.0)
+
+    fit = gj.fit(Blind(), target, start, num_iterations=2)
+    assert fit.status == gj.Status.DIVERGED
+    np.testing.assert_array_equal(fit.mixture.means, start.means)
 
 
 def test_one_bad_seed_does_not_touch_the_others():

@@ -88,6 +88,31 @@ def test_a_euclidean_step_never_raises_the_loss(seed, step):
     assert (np.diff(losses) <= 1e-13).all()
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_euclidean_zeros_leave_no_point_without_density(dtype):
+    """As many components as points, near and far apart, some without weight at the start."""
+
+    def fits(monotone):
+        def one(seed):
+            key, spread = jax.random.key(seed), jnp.array([1, 10, 100], dtype)[seed % 3]
+            target = gj.empirical(spread * jax.random.normal(key, (7, 2), dtype))
+            start = gj.initialize.from_target(key, target, 7)
+            weights = jnp.where(jnp.arange(7) < 4, 0.25, 0.0).astype(dtype)
+            start = gj.make_mixture(start.means, weights)
+            solver = gj.GradientEM(0.5, mean_rule="em", weight_rule="euclidean", monotone=monotone)
+            return gj.fit(solver, target, start, num_iterations=20)
+
+        return jax.jit(jax.vmap(one))(jnp.arange(12))
+
+    for monotone in (False, True):
+        found = fits(monotone)
+        assert (found.status == gj.Status.OK).all()
+        for leaf in (found.history.loss, found.history.weight_gap, found.history.gradient_norm):
+            assert np.isfinite(leaf).all()
+        slack = 32 * jnp.finfo(dtype).eps * jnp.abs(found.history.loss[:, :1])
+        assert (jnp.diff(found.history.loss) <= slack).all()
+
+
 @pytest.mark.parametrize("rule", ["mirror", "euclidean", "multiplicative"])
 def test_zero_weights_are_finite_in_value_and_gradient(rule):
     points = oracle.problem(2)[2]
