@@ -27,7 +27,6 @@ EVERY_CELL = [
 SOME_CELLS = [
     ("mirror", "gradient", False, 2, "overlapping"),
     ("mirror", "adam", True, 2, "zero weight"),
-    ("euclidean", "gradient", False, 2, "overlapping"),
     ("euclidean", "overrelaxed", True, 5, "separated"),
     ("multiplicative", "sgd", False, 2, "zero weight"),
     ("newton", "em", False, 2, "overlapping"),
@@ -62,6 +61,7 @@ def test_newton_that_has_not_arrived():
     assert abs(found["weights"]).max() > 1e-3  # where it started still counts
 
 
+@pytest.mark.slow
 def test_records_are_thinned():
     check("mirror", "em", False, 5, "overlapping", record_every=2)
 
@@ -230,6 +230,7 @@ def test_grad_of_a_sweep_over_devices(rule, shape):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_through_an_insertion_that_is_held_fixed():
     """With `escape` it is the derivative of two fits with a fixed insertion between them."""
     target = gj.population(gj.make_mixture([[-3.0], [3.0], [12.0]]), num_nodes=40)

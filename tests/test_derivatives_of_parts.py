@@ -38,7 +38,14 @@ VALUES = {
 }
 
 
-@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "loss",
+        "weights",
+        *(pytest.param(x, marks=pytest.mark.slow) for x in ("log_density", "responsibilities")),
+    ],
+)
 def test_mixtures(name):
     def value(means, weights, x):
         return VALUES[name](gj.make_mixture(means, weights), x)

@@ -33,7 +33,9 @@ def test_fit_is_the_loop_over_steps():
     np.testing.assert_allclose(thin.mixture.means, fit.mixture.means, rtol=1e-12)
 
 
-@pytest.mark.parametrize(("T", "record_every"), [(37, 1), (37, 5)])
+@pytest.mark.parametrize(
+    ("T", "record_every"), [pytest.param(37, 1, marks=pytest.mark.slow), (37, 5)]
+)
 def test_a_scan_of_scans_is_the_same_loop(monkeypatch, T, record_every):
     """Where the states of all iterations are large, in values, records and derivatives."""
     target, start = small()

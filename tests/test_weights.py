@@ -74,7 +74,7 @@ def test_no_step_size_diverges_or_raises_the_loss(seed, step):
 
 
 @given(st.integers(0, 10_000), st.floats(1e-3, 1e12))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_a_euclidean_step_never_raises_the_loss(seed, step):
     problem = oracle.problem(seed, N=20, n=4, d=2)
     losses = [oracle.loss(*problem)]
