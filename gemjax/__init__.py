@@ -1,19 +1,10 @@
 """Gradient EM on over-parameterized Gaussian mixtures, in JAX."""
 
 from gemjax import initialize, truth
-from gemjax.blocks import Blocking
-from gemjax.certificate import Certificate, certificate
-from gemjax.diagnosis import Diagnosis, Outcome, diagnose
-from gemjax.escape import Escape, insert
-from gemjax.fit import fit
-from gemjax.mixture import log_density, make_mixture, responsibilities, sample
-from gemjax.optimum import solve_weights
-from gemjax.recovery import Recovery, recovery
-from gemjax.solver import ClassicalEM, GradientEM, Solver, classical_em, loss
-from gemjax.stream import Stream, stream
-from gemjax.sweep import sweep
-from gemjax.target import empirical, population
-from gemjax.types import (
+from gemjax._assess.certificate import Certificate, certificate
+from gemjax._assess.diagnosis import Diagnosis, Outcome, diagnose
+from gemjax._assess.recovery import Recovery, recovery
+from gemjax._base.records import (
     DivergedError,
     Fit,
     Info,
@@ -24,6 +15,15 @@ from gemjax.types import (
     WeightSolution,
     raise_for_status,
 )
+from gemjax._em.insertion import Escape, insert
+from gemjax._em.loop import fit
+from gemjax._em.seeds import sweep
+from gemjax._em.solver import ClassicalEM, GradientEM, Solver, classical_em, loss
+from gemjax._model.mixture import log_density, make_mixture, responsibilities, sample
+from gemjax._model.quadrature import empirical, population
+from gemjax._points.blocks import Blocking
+from gemjax._points.file_target import Stream, stream
+from gemjax._weights.solve_weights import solve_weights
 
 __version__ = "0.1.0"
 

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 import gemjax as gj
-from gemjax import expectation
-from gemjax.blocks import as_blocks
+from gemjax._model import statistics as expectation
+from gemjax._points.blocks import as_blocks
 
 HIGHEST = jax.lax.Precision.HIGHEST
 LOOPS = 4

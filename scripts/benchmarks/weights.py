@@ -17,10 +17,10 @@ import numpy as np
 
 import gemjax as gj
 from benchmarks import measure
-from gemjax.expectation import ratios
-from gemjax.newton import least_tolerance
-from gemjax.optimum import _lay_out
-from gemjax.weights import duality_gap, weight_step
+from gemjax._model.statistics import ratios
+from gemjax._weights.newton import least_tolerance
+from gemjax._weights.rules import duality_gap, weight_step
+from gemjax._weights.solve_weights import _lay_out
 
 TITLE = "Weights solved to optimality"
 NEWTON = "solve_weights to 1e-8"

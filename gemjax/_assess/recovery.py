@@ -1,0 +1,110 @@
+"""A fit against the truth."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from gemjax._base import checks as _checks
+from gemjax._base.numerics import largest, safe_divide, safe_norm
+from gemjax._base.records import Mixture
+
+LEAST_MASS = 1e-3  # a true mean with less of the fitted mass has been missed
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Recovery:
+    """How well a fitted mixture stands for the true one; see `recovery`.
+
+    Attributes:
+      recovered: () bool, mean_error <= tolerance and weight_error <= tolerance.
+      mean_error: () largest distance from a true mean to the barycentre of the components assigned
+        to it, in standard deviations; infinite where their mass is below 1e-3.
+      weight_error: () largest difference between that mass and the true weight.
+      stray_mass: () weight of components farther than `stray_radius` from every true mean.
+      num_active: () int32, components with a weight of at least `active_weight`.
+
+    >>> import gemjax as gj
+    >>> truth = gj.make_mixture([[-3.0], [3.0]])
+    >>> float(gj.recovery(truth, truth).mean_error)
+    0.0
+    """
+
+    recovered: jax.Array
+    mean_error: jax.Array
+    weight_error: jax.Array
+    stray_mass: jax.Array
+    num_active: jax.Array
+
+
+def recovery(
+    mixture: Mixture,
+    truth: Mixture,
+    *,
+    tolerance: Any = 0.1,
+    stray_radius: Any = 1.0,
+    active_weight: Any = 1e-3,
+) -> Recovery:
+    """Compares a fit, of any number of components, with the truth.
+
+    Components are assigned to their nearest true mean; each true mean then has a mass and a
+    weighted barycentre. Redundant components that share a cluster are no error.
+
+    Args:
+      mixture: the fit, n components. For a sweep, `jax.vmap` over it.
+      truth: m components in the same space, same dtype.
+      tolerance: () bound on both errors, non-negative, traced.
+      stray_radius: () distance, in standard deviations, positive, traced.
+      active_weight: () weight from which a component counts as active, traced.
+
+    Raises:
+      ValueError, TypeError: dimensions or dtypes that disagree, settings out of range.
+
+    >>> import gemjax as gj
+    >>> truth = gj.make_mixture([[-3.0], [3.0]])
+    >>> split = gj.make_mixture([[-3.5], [-2.5], [3.0]], weights=[0.25, 0.25, 0.5])
+    >>> bool(gj.recovery(split, truth).recovered)
+    True
+    >>> bool(gj.recovery(gj.make_mixture([[0.0], [3.0]]), truth).recovered)
+    False
+    """
+    # A fit that diverged at once may hold anything; comparing it is still not an error.
+    mixture = _checks.mixture("mixture", mixture, finite=False)
+    truth = _checks.mixture("truth", truth)
+    dtype = mixture.means.dtype
+    _checks.same_space("mixture", mixture.means.shape[1], dtype, "truth", truth.means)
+    tolerance = _checks.scalar("tolerance", tolerance, dtype, positive=False)
+    stray_radius = _checks.scalar("stray_radius", stray_radius, dtype, positive=True)
+    active_weight = _checks.scalar("active_weight", active_weight, dtype, positive=False)
+
+    weights = mixture.weights
+    distance = distances(mixture.means, truth.means)
+    shares = assignment(distance) * weights[:, None]
+    mass = jnp.sum(shares, axis=0)
+    # The offset from the true mean, not the barycentre itself, keeps the digits of far-off data.
+    offset = jnp.sum(shares[..., None] * (mixture.means[:, None] - truth.means[None]), axis=0)
+    error = safe_norm(safe_divide(offset, mass[:, None]), axis=1)
+    mean_error = largest(jnp.where(mass < LEAST_MASS, jnp.inf, error))
+    weight_error = largest(jnp.abs(mass - truth.weights))
+    stray = jnp.min(distance, axis=1) > stray_radius
+    return Recovery(
+        recovered=(mean_error <= tolerance) & (weight_error <= tolerance),
+        mean_error=mean_error,
+        weight_error=weight_error,
+        stray_mass=jnp.sum(jnp.where(stray, weights, 0)),
+        num_active=jnp.sum(weights >= active_weight, dtype=jnp.int32),
+    )
+
+
+def distances(left: jax.Array, right: jax.Array) -> jax.Array:
+    """(n, m) Euclidean distances between the rows of (n, d) and (m, d)."""
+    return safe_norm(left[:, None, :] - right[None, :, :], axis=-1)
+
+
+def assignment(distance: jax.Array) -> jax.Array:
+    """(n, m) one where a component's nearest true mean is, zero elsewhere."""
+    return jax.nn.one_hot(jnp.argmin(distance, axis=1), distance.shape[1], dtype=distance.dtype)

@@ -1,0 +1,169 @@
+"""Keyed starting points for a fit. All have equal weights, and their means are not differentiated
+through the choice of points, only through the points themselves."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+from gemjax._base import checks as _checks
+from gemjax._base.numerics import safe_log, tiny
+from gemjax._base.records import Mixture, Target
+from gemjax._model.mixture import sample
+from gemjax._points.file_target import Stream
+
+
+def from_mixture(key: jax.Array, truth: Mixture, n: int) -> Mixture:
+    """n independent draws from a known mixture, the start that the paper analyses.
+
+    Args:
+      key: a JAX random key.
+      truth: the mixture to draw from.
+      n: static, number of components, at least 1.
+
+    >>> import gemjax as gj
+    >>> truth = gj.make_mixture([[0.0, 0.0], [6.0, 0.0]])
+    >>> gj.initialize.from_mixture(jax.random.key(0), truth, 5).means.shape
+    (5, 2)
+    """
+    n = _checks.count("n", n)
+    return _equal(sample(key, truth, n))
+
+
+def from_target(key: jax.Array, target: Target | Stream, n: int) -> Mixture:
+    """n of the target's points, drawn by weight.
+
+    The points are distinct (weighted sampling without replacement) as long as there are n points
+    of positive weight, so that no two components start, and stay, the same; further ones repeat.
+
+    Args:
+      key: a JAX random key.
+      target: the weighted points to draw from, a `Target` or a `Stream`.
+      n: static, number of components, at least 1.
+
+    >>> import gemjax as gj
+    >>> target = gj.empirical([[0.0], [1.0], [2.0]])
+    >>> sorted(gj.initialize.from_target(jax.random.key(0), target, 3).means[:, 0].tolist())
+    [0.0, 1.0, 2.0]
+    """
+    target, n = _checks.data("target", target), _checks.count("n", n)
+    if isinstance(target, Stream):
+        if n > target.shape[0]:
+            raise ValueError(f"n must be at most the {target.shape[0]} points of a Stream, got {n}")
+        return _equal(target.draw(key, n))
+    return _equal(target.points[_draw(key, target.weights, n)])
+
+
+def plus_plus(key: jax.Array, target: Target, n: int) -> Mixture:
+    """D² seeding (k-means++, Arthur and Vassilvitskii 2007): n points, each drawn by weight times
+    the squared distance to the nearest point drawn before. Time O(N n d), memory O(N).
+
+    Args:
+      key: a JAX random key.
+      target: the weighted points to draw from.
+      n: static, number of components, at least 1.
+
+    >>> import gemjax as gj
+    >>> target = gj.empirical([[0.0], [0.0], [0.0], [9.0]])
+    >>> sorted(gj.initialize.plus_plus(jax.random.key(0), target, 2).means[:, 0].tolist())
+    [0.0, 9.0]
+    """
+    target, n = _checks.target("target", target), _checks.count("n", n)
+    points, log_weights = target.points, safe_log(target.weights)
+
+    def square_distance(i: jax.Array) -> jax.Array:
+        return jnp.sum((points - points[i][None]) ** 2, axis=1)
+
+    def draw(nearest: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        score = log_weights + safe_log(nearest)
+        # Every point is taken already: repeat some.
+        score = jnp.where(jnp.max(score) > -jnp.inf, score, log_weights)
+        i = jax.random.categorical(key, score)
+        return jnp.minimum(nearest, square_distance(i)), i
+
+    keys = jax.random.split(key, n)
+    first = jax.random.categorical(keys[0], log_weights)
+    _, rest = jax.lax.scan(draw, square_distance(first), keys[1:])
+    return _equal(points[jnp.concatenate([first[None], rest])])
+
+
+def spectral(key: jax.Array, target: Target, n: int, rank: int) -> Mixture:
+    """n of the target's points, projected on its top `rank` principal directions about its mean.
+
+    In high dimension a start at raw points is hopeless: all are about √d from every cluster centre,
+    and the fit collapses to one component at the grand mean. The top directions contain the
+    differences of the true means (Vempala and Wang 2004); `rank` = m − 1, or a few more, keeps
+    those and drops the noise. Time O(N d² + d³).
+
+    Args:
+      key: a JAX random key.
+      target: the weighted points to draw from.
+      n: static, number of components, at least 1.
+      rank: static, from 1 to d.
+
+    >>> import gemjax as gj
+    >>> target = gj.empirical([[-3.0, 0.1], [3.0, -0.1], [-3.0, -0.1], [3.0, 0.1]])
+    >>> start = gj.initialize.spectral(jax.random.key(0), target, 4, rank=1)
+    >>> bool(jnp.abs(start.means[:, 1]).max() < 0.02)
+    True
+    """
+    target, n = _checks.target("target", target), _checks.count("n", n)
+    rank, d = _checks.count("rank", rank), target.points.shape[1]
+    if rank > d:
+        raise ValueError(f"rank must be at most the dimension d = {d}, got {rank}")
+    highest = jax.lax.Precision.HIGHEST
+    centre = jnp.matmul(target.weights, target.points, precision=highest)
+    centred = target.points - centre[None]
+    covariance = jnp.matmul((target.weights[:, None] * centred).T, centred, precision=highest)
+    directions = _principal(covariance, rank)
+    chosen = centred[_draw(key, target.weights, n)]
+    inside = jnp.matmul(chosen, directions, precision=highest)
+    return _equal(centre[None] + jnp.matmul(inside, directions.T, precision=highest))
+
+
+def _principal(covariance: jax.Array, rank: int) -> jax.Array:
+    """(d, rank) orthonormal directions of the largest variance, differentiable as a subspace.
+
+    The derivative of `eigh` asks for distinct eigenvalues; that of the subspace needs only the gap
+    between those kept and those dropped. With V kept and W dropped, both fixed, and a change E of
+    the covariance, V + WX spans the new subspace if
+    XΛ_V − Λ_W X = W'EV + W'EW X − X V'EV − X V'EW X (Stewart and Sun 1990, V.2.1). Of the change,
+    which is zero, X has the first and second derivatives after two rounds of fixed-point iteration
+    from 0; the last term is of third order.
+    Directions without any variance, kept or dropped, are alike: nothing moves between them. Where
+    another tie runs through the cut the derivative does not exist, and is not finite.
+    """
+    d = covariance.shape[0]
+    values, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(covariance))
+    dropped, kept = vectors[:, : d - rank], vectors[:, d - rank :]
+    times = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    change = covariance - jax.lax.stop_gradient(covariance)
+    a, b = times(kept.T, times(change, kept)), times(dropped.T, times(change, kept))
+    c = times(dropped.T, times(change, dropped))
+    null = values <= 8 * d * jnp.finfo(values.dtype).eps * values[-1]
+    gap = jnp.maximum(values[None, d - rank :] - values[: d - rank, None], tiny(values.dtype))
+    gap = jnp.where(null[None, d - rank :] & null[: d - rank, None], jnp.inf, gap)
+    x = b / gap
+    x = (b + times(c, x) - times(x, a)) / gap
+    basis = kept + times(dropped, x)
+    # Orthonormal again, by the inverse square root of I + X'X to second order.
+    return basis - 0.5 * times(basis, times(x.T, x))
+
+
+def _equal(means: jax.Array) -> Mixture:
+    n = means.shape[0]
+    return Mixture(means, jnp.full((n,), -math.log(n), means.dtype))
+
+
+def _draw(key: jax.Array, weights: jax.Array, n: int) -> jax.Array:
+    """(n,) indices by weight, distinct while points of positive weight last (Gumbel top-n)."""
+    N = weights.shape[0]
+    key_distinct, key_repeat = jax.random.split(key)
+    repeat = jax.random.choice(key_repeat, N, (n,), p=weights).astype(jnp.int32)
+    scores = safe_log(weights) + jax.random.gumbel(key_distinct, (N,), weights.dtype)
+    distinct = jax.lax.top_k(scores, min(n, N))[1]
+    head = jnp.where(weights[distinct] > 0, distinct, repeat[: min(n, N)])
+    return jnp.concatenate([head, repeat[min(n, N) :]])

@@ -1,0 +1,122 @@
+"""Which devices a run uses, and how several processes work on the same run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh
+
+from gemjax.cli.files.files import InputError
+
+_PLATFORMS = ("cpu", "gpu", "tpu")
+
+
+def join() -> None:
+    """Makes this process one of several that share a run.
+
+    Slurm, Open MPI, Kubernetes and TPU pods say by themselves who is who; elsewhere
+    JAX_COORDINATOR_ADDRESS (host:port of the first), JAX_NUM_PROCESSES and JAX_PROCESS_ID do.
+    """
+    numbers = [os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")]
+    try:
+        num_processes, process_id = (None if n is None else int(n) for n in numbers)
+        jax.distributed.initialize(num_processes=num_processes, process_id=process_id)
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"--distributed: {reason} Start one process per host or GPU with srun or mpirun, or "
+            "set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
+        ) from None
+
+
+def choose(request: str | None) -> list[jax.Device]:
+    """The devices that `--devices` asks for: a count, a platform, or both ("gpu:4"); all of them
+    by default, where a CPU has one per core. A count is per process.
+
+    Raises:
+      InputError: a platform that JAX does not have here, or fewer devices than asked for.
+    """
+    platform, count = _parse(request)
+    # Set by the user, or by a program around this one.
+    already = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
+    with contextlib.suppress(RuntimeError):  # JAX has started: what it has is what there is
+        if platform == "cpu":
+            jax.config.update("jax_platforms", "cpu")
+        if already < (count or (_cores() if already < 1 else 0)):
+            jax.config.update("jax_num_cpu_devices", count or _cores())
+    try:
+        devices = jax.devices(platform)
+    except RuntimeError:
+        raise InputError(
+            f"--devices {request}: JAX finds no {platform} here, only {jax.default_backend()}; "
+            "install the jax that has it (see JAX's installation guide), or leave --devices out"
+        ) from None
+    chosen = []
+    for process in range(jax.process_count()):
+        local = [device for device in devices if device.process_index == process]
+        if count is not None and len(local) < count:
+            raise InputError(
+                f"--devices {request}: there are {len(local)} {local[0].platform} devices, "
+                f"fewer than {count}"
+            )
+        chosen += local[:count]
+    return chosen
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _parse(request: str | None) -> tuple[str | None, int | None]:
+    if request is None:
+        return None, None
+    platform, _, count = request.partition(":")
+    if platform.isdigit() and not count:
+        platform, count = "", platform
+    good = platform in (*_PLATFORMS, "") and (count.isdigit() or not count)
+    if not good or not (platform or count) or (count and int(count) < 1):
+        raise InputError(
+            f"--devices {request}: must be a count, one of {', '.join(_PLATFORMS)}, or both as in "
+            "gpu:4"
+        )
+    return platform or None, int(count) if count else None
+
+
+def mesh(devices: list[jax.Device], num_seeds: int, *, spread_points: bool = True) -> Mesh | None:
+    """Seeds first: the points are spread only where there are fewer seeds than devices.
+
+    Where they cannot be spread (a stream), devices without a seed repeat the last one's. None
+    stands for one device.
+    """
+    D = len(devices)
+    if D == 1:
+        return None
+    along_seeds = D
+    if spread_points:
+        along_seeds = max(s for s in range(1, D + 1) if D % s == 0 and s <= num_seeds)
+    shape = (along_seeds, D // along_seeds)
+    return Mesh(np.array(devices).reshape(shape), ("seed", "data"), axis_types=(AxisType.Auto,) * 2)
+
+
+def is_first() -> bool:
+    """True in the one process that writes files and prints."""
+    return jax.process_index() == 0
+
+
+def from_first(values: np.ndarray) -> np.ndarray:
+    """What the first process has, in all of them."""
+    return values if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(values)
+
+
+def in_any(flag: bool) -> bool:
+    """True in all processes if it is in one."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(np.any(multihost_utils.process_allgather(np.array(flag))))

@@ -1,0 +1,56 @@
+"""The bar that shows progress on a terminal, on stderr; nothing elsewhere."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bar
+from rich.table import Column
+
+from gemjax.cli.study.tally import Progress
+
+
+class Display(ExitStack):
+    """A bar with a note beside it, and lines above it; `remaining` time where no note says it."""
+
+    def __init__(self, what: str, *, remaining: bool = False) -> None:
+        super().__init__()
+        console = Console(stderr=True)
+        # In a narrow terminal the note is what is cut short.
+        whole = Column(no_wrap=True, min_width=9)
+        columns: list[ProgressColumn] = [
+            TextColumn("{task.description}"), BarColumn(bar_width=8),
+            MofNCompleteColumn(table_column=whole),
+            TimeRemainingColumn() if remaining
+            else TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
+        ]  # fmt: skip
+        self._bar = self.enter_context(
+            Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
+        )
+        self._task = self._bar.add_task(what, total=None, note="")
+
+    def show(self, done: int, total: int, note: str = "") -> None:
+        self._bar.update(self._task, completed=done, total=total, note=note)
+
+    def tell(self, line: str) -> None:
+        self._bar.console.print(f"gemjax: {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def note(progress: Progress) -> str:
+    """What a run's progress says beside its bar."""
+    parts = []
+    if progress.rate is not None and progress.seconds_left is not None:
+        minutes, seconds = divmod(round(progress.seconds_left), 60)
+        left = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d} left"
+        parts += [f"{progress.rate:,.0f} it/s", left]
+    if progress.success is not None and progress.point_success is not None:
+        parts.append(f"recovered {progress.point_success:.2f} here, {progress.success:.2f} overall")
+    return ", ".join(parts)

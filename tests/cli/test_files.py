@@ -1,0 +1,138 @@
+"""Reading what people have, refusing what cannot be right, and never leaving half a file."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from gemjax.cli.files.files import (
+    InputError,
+    check_points,
+    jsonable,
+    read_points,
+    replacing,
+    write_csv,
+)
+
+TABLE = np.array([[1.5, -2.0], [3.0, 4e5], [0.25, 1e-3]])
+LINES = ["1.5{0}-2.0", "3{0}4e5", "0.25{0}0.001"]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "  "])
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+def test_csv(tmp_path, delimiter, header, suffix):
+    lines = [line.format(delimiter) for line in LINES]
+    if header:
+        lines.insert(0, f"a{delimiter}b")
+    path = tmp_path / f"data{suffix}"
+    opener = gzip.open if suffix.endswith("gz") else open
+    with opener(path, "wt") as file:
+        file.write("\n".join(lines) + "\n\n")
+    points, names = read_points(path)
+    np.testing.assert_array_equal(points, TABLE)
+    assert names == (["a", "b"] if header else ["x1", "x2"])
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [(["b"], [1]), (["2", "1"], [1, 0]), (["b", "a"], [1, 0]), (None, [0, 1])],
+)
+def test_columns(tmp_path, columns, expected):
+    path = tmp_path / "data.csv"
+    path.write_text("a,b\n" + "\n".join(line.format(",") for line in LINES))
+    points, names = read_points(path, columns)
+    np.testing.assert_array_equal(points, TABLE[:, expected])
+    assert names == [["a", "b"][i] for i in expected]
+
+
+def test_a_column_of_text_is_fine_when_not_chosen(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text('name,x\n"a, b",1\nc,2\n')
+    points, names = read_points(path, ["x"])
+    assert points.ravel().tolist() == [1, 2]
+    assert names == ["x"]
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 2)])
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_numpy(tmp_path, shape, suffix):
+    table = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
+    path = tmp_path / f"data{suffix}"
+    (np.save if suffix == ".npy" else np.savez)(path, table)
+    points, names = read_points(path)
+    np.testing.assert_array_equal(points, table.reshape(3, -1))
+    assert len(names) == points.shape[1]
+
+
+BAD = {
+    "empty": ("", "the file is empty"),
+    "header only": ("a,b\n", "holds no data"),
+    "ragged": ("a,b\n1,2\n3\n", "line 3 has 1 fields where the first has 2"),
+    "text": ("a,b\n1,2\n3,x\n", "line 3, column 'b': 'x' is not a number"),
+    "missing": ("a,b\n1,2\n3,\n", "line 3, column 'b': '' is not a number"),
+    "nan": ("a,b\n1,2\n\n3,nan\n", "line 4, column 'b' is nan"),
+    "infinite": ("1,2\n3,-inf\n", "line 2, column 'x2' is -inf"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_csv(tmp_path, name):
+    text, message = BAD[name]
+    path = tmp_path / "data.csv"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as error:
+        read_points(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_bad_files(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        read_points(tmp_path / "nothing.csv")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_points(tmp_path)
+    (tmp_path / "broken.csv.gz").write_bytes(b"not gzip")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_points(tmp_path / "broken.csv.gz")
+    (tmp_path / "broken.npy").write_bytes(b"not numpy")
+    with pytest.raises(InputError, match="not a NumPy file"):
+        read_points(tmp_path / "broken.npy")
+    np.save(tmp_path / "text.npy", np.array(["a", "b"]))
+    with pytest.raises(InputError, match="must hold numbers"):
+        read_points(tmp_path / "text.npy")
+    np.savez(tmp_path / "two.npz", a=TABLE, b=TABLE)
+    with pytest.raises(InputError, match="holds the arrays a, b"):
+        read_points(tmp_path / "two.npz")
+    (tmp_path / "data.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="no column 'c'; there are a, b"):
+        read_points(tmp_path / "data.csv", ["c"])
+    with pytest.raises(InputError, match="chosen twice"):
+        read_points(tmp_path / "data.csv", ["a", "1"])
+
+
+def test_check_points(tmp_path):
+    with pytest.raises(InputError, match=r"column 'b' is constant \(7\).*--columns"):
+        check_points(tmp_path, np.array([[1.0, 7.0], [2.0, 7.0]]), ["a", "b"])
+    with pytest.raises(InputError, match="row 2, column 'a' is nan"):
+        check_points(tmp_path, np.array([[1.0], [np.nan]]), ["a"])
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "results.csv"
+    write_csv(path, ["a"], [[1]])
+
+    def fail():
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert path.read_text() == "a\n1\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["results.csv"]
+
+
+def test_jsonable():
+    assert jsonable(np.float32(0.5)) == 0.5
+    assert jsonable(np.inf) is None
