@@ -22,7 +22,7 @@ from gemjax._em.solver import ClassicalEM, GradientEM, Solver, classical_em, los
 from gemjax._model.mixture import log_density, make_mixture, responsibilities, sample
 from gemjax._model.quadrature import empirical, population
 from gemjax._points.blocks import Blocking
-from gemjax._points.file_target import Stream, stream
+from gemjax._points.file_target import FileTarget, from_npy
 from gemjax._weights.solve_weights import solve_weights
 
 __version__ = "0.1.0"
@@ -34,6 +34,7 @@ __all__ = [
     "Diagnosis",
     "DivergedError",
     "Escape",
+    "FileTarget",
     "Fit",
     "GradientEM",
     "Info",
@@ -43,7 +44,6 @@ __all__ = [
     "Solver",
     "State",
     "Status",
-    "Stream",
     "Target",
     "WeightSolution",
     "certificate",
@@ -51,6 +51,7 @@ __all__ = [
     "diagnose",
     "empirical",
     "fit",
+    "from_npy",
     "initialize",
     "insert",
     "log_density",
@@ -62,7 +63,6 @@ __all__ = [
     "responsibilities",
     "sample",
     "solve_weights",
-    "stream",
     "sweep",
     "truth",
 ]

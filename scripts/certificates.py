@@ -74,7 +74,7 @@ def example_table(found: dict[str, gj.Certificate]) -> str:
             names[name],
             f"{c.loss:.4f}",
             f"{float(c.loss) - best:.4f}",
-            f"{c.weight_gap:.1e}",
+            f"{c.duality_gap:.1e}",
             f"{c.npmle_gap:.4f}",
             f"{c.npmle_points:.1f}",
             "yes" if c.npmle_usable else "no",
@@ -86,7 +86,7 @@ def example_table(found: dict[str, gj.Certificate]) -> str:
         for name, c in found.items()
     ]
     head = [
-        "mixture", "loss", "loss above the n = 7 fit", "`weight_gap`", "`npmle_gap`",
+        "mixture", "loss", "loss above the n = 7 fit", "`duality_gap`", "`npmle_gap`",
         "`npmle_points`", "`npmle_usable`", "`birth_gain`", "`birth_price`", "`birth_optimal`",
         "`birth_weight`",
     ]  # fmt: skip

@@ -62,7 +62,7 @@ def outputs(found):
     return jnp.stack(
         [
             jnp.sum(history.loss),
-            jnp.sum(history.weight_gap),
+            jnp.sum(history.duality_gap),
             jnp.sum(history.gradient_norm),
             jnp.sum(slopes * mixture.means),
             jnp.sum(slopes[:, 0] * mixture.weights),

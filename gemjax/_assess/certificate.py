@@ -31,7 +31,7 @@ from gemjax._base.records import Mixture, Target
 from gemjax._model import starts as initialize
 from gemjax._model.statistics import duality_gap, expect
 from gemjax._points.blocks import AUTOMATIC, Blocking, Blocks, Chunks, as_blocks
-from gemjax._points.file_target import Stream
+from gemjax._points.file_target import FileTarget
 
 _FIRST_WEIGHT = 0.01  # of a new component: small, so that every cluster that is missed shows
 _GROWTH = 1.5  # of the stretch after a step that went up
@@ -50,7 +50,7 @@ class Certificate:
 
     Attributes:
       loss: () −E[log p(x)].
-      weight_gap: () max_i r_i − 1 over all n components, those of no weight too: the most that
+      duality_gap: () max_i r_i − 1 over all n components, those of no weight too: the most that
         other weights at the same means could gain.
       npmle_gap: () log sup_θ D(θ): the most that any mixture of unit Gaussians could gain, of any
         size. In the population limit of a mixture p*, it bounds KL(p*‖p).
@@ -78,7 +78,7 @@ class Certificate:
     """
 
     loss: jax.Array
-    weight_gap: jax.Array
+    duality_gap: jax.Array
     npmle_gap: jax.Array
     npmle_at: jax.Array
     npmle_points: jax.Array
@@ -95,7 +95,7 @@ class Certificate:
 
 def certificate(
     mixture: Mixture,
-    target: Target | Stream,
+    target: Target | FileTarget,
     key: jax.Array,
     *,
     num_starts: int = 128,
@@ -113,8 +113,8 @@ def certificate(
     is attained, so `birth_gain` is a real gain, `birth_optimal` False is proof, and True is not.
 
     Time O(N (n + num_starts d) num_steps) at most; a pass over the points takes all starts one
-    step, and a `Stream` is read that often for each of the two searches. Memory beyond the points
-    is one number per point, or none where they are walked over in chunks. A mixture of NaN under
+    step, and a `FileTarget` is read that often for each of the two searches. Memory beyond the
+    points is one number per point, or none where they are walked over in chunks. A mixture of NaN under
     `jit` has gaps of NaN, and is neither usable nor optimal.
 
     Its values are differentiable in the mixture and the target. The derivative of a supremum is
@@ -122,7 +122,7 @@ def certificate(
 
     Args:
       mixture: p, n components in d dimensions.
-      target: N weighted points, a `Target` or a `Stream`, same space and dtype.
+      target: N weighted points, a `Target` or a `FileTarget`, same space and dtype.
       key: a JAX random key, for the starts.
       num_starts: static, ascents of each kind, at least 1; fewer where the pool is smaller.
       num_steps: static, the most steps of an ascent, at least 1; it stops where nothing is gained.
@@ -158,16 +158,18 @@ def certificate(
     return _search(mixture, blocks, candidates, price, num_starts=num_starts, num_steps=num_steps)
 
 
-def checked_price(name: str, price: Any, target: Target | Stream, dtype: Any) -> jax.Array | None:
+def checked_price(
+    name: str, price: Any, target: Target | FileTarget, dtype: Any
+) -> jax.Array | None:
     """() what a component must gain; None stands for BIC's, which a sample's points tell."""
     if price is not None:
         return _checks.scalar(name, price, dtype, positive=False)
-    if isinstance(target, Stream) or target.quadrature_error is None:
+    if isinstance(target, FileTarget) or target.quadrature_error is None:
         return None
     return jnp.maximum(jnp.asarray(target.quadrature_error, dtype), _POPULATION_PRICE)
 
 
-def starting_places(key: jax.Array, target: Target | Stream, num_starts: int) -> jax.Array:
+def starting_places(key: jax.Array, target: Target | FileTarget, num_starts: int) -> jax.Array:
     """(k, d) of the target's points, the part of a search's pool that needs a key."""
     return initialize.from_target(key, target, min(target.shape[0], 2 * num_starts)).means
 
@@ -211,11 +213,11 @@ def search(
     if price is None:
         price = 0.5 * (blocks.centre.shape[0] + 1) * jnp.log(N) / N
     gap, gain = jnp.where(height < 0, 0, height), jnp.where(gain < 0, 0, gain)
-    weight_gap = duality_gap(statistics.ratios)
+    other_weights = duality_gap(statistics.ratios)
     slack = jnp.maximum(price, _tolerance(gap.dtype))
     return Certificate(
         loss=statistics.loss,
-        weight_gap=jnp.where(weight_gap < 0, 0, weight_gap),
+        duality_gap=jnp.where(other_weights < 0, 0, other_weights),
         npmle_gap=gap,
         npmle_at=peak.centres[0] + blocks.centre,
         npmle_points=points,

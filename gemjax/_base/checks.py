@@ -16,7 +16,7 @@ import numpy as np
 
 from gemjax._base.records import Mixture, Target
 from gemjax._points.blocks import Blocking
-from gemjax._points.file_target import Stream
+from gemjax._points.file_target import FileTarget
 
 _PART = 2**20  # numbers checked at a time
 _BLOCKING_LEAST = {"block_size": 1, "num_parallel": 1, "stored_bytes": 0, "copied_bytes": 0}
@@ -211,13 +211,13 @@ def target(name: str, value: Any) -> Target:
     return Target(x, w, value.quadrature_error)
 
 
-def data(name: str, value: Any) -> Target | Stream:
-    """A `Stream`, which was checked when it was made, or a checked `Target`."""
-    return value if isinstance(value, Stream) else target(name, value)
+def data(name: str, value: Any) -> Target | FileTarget:
+    """A `FileTarget`, which was checked when it was made, or a checked `Target`."""
+    return value if isinstance(value, FileTarget) else target(name, value)
 
 
 def same_space(
-    mixture_name: str, dim: int, dtype: Any, target_name: str, x: jax.Array | Target | Stream
+    mixture_name: str, dim: int, dtype: Any, target_name: str, x: jax.Array | Target | FileTarget
 ) -> None:
     """The mixture and the points live in the same space and have the same dtype."""
     array = x.points if isinstance(x, Target) else x

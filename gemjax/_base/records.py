@@ -102,7 +102,7 @@ class Info:
 
     Attributes:
       loss: () −E[log p(x)], nats per point.
-      weight_gap: () duality gap of the weights, max_i r_i − 1, nats per point: the loss is at most
+      duality_gap: () duality gap of the weights, max_i r_i − 1, nats per point: the loss is at most
         this far above its minimum over all weights at the same means.
       gradient_norm: () Euclidean norm of ∇L with respect to all means.
       num_active: () int32, components whose weight is at least the solver's `active_weight`.
@@ -115,7 +115,7 @@ class Info:
     """
 
     loss: jax.Array
-    weight_gap: jax.Array
+    duality_gap: jax.Array
     gradient_norm: jax.Array
     num_active: jax.Array
 
@@ -165,9 +165,9 @@ class WeightSolution:
 
     Attributes:
       weights: (n,) on the simplex, exactly zero for inactive components.
-      objective: () −Σ_j w_j log Σ_i π_i φ_ij, nats per point; infinite with the
+      loss: () −Σ_j w_j log Σ_i π_i φ_ij, nats per point; infinite with the
         statuses DIVERGED and IMPOSSIBLE.
-      gap: () duality gap max_i r_i − 1, nats per point: the objective is at most this far above
+      duality_gap: () max_i r_i − 1, nats per point: the loss is at most this far above
         its minimum. Not negative; infinite with the same two statuses.
       num_steps: () int32, Newton steps taken.
       status: () int32, a `Status`.
@@ -180,8 +180,8 @@ class WeightSolution:
     """
 
     weights: jax.Array
-    objective: jax.Array
-    gap: jax.Array
+    loss: jax.Array
+    duality_gap: jax.Array
     num_steps: jax.Array
     status: jax.Array
 

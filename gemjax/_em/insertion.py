@@ -15,7 +15,7 @@ from gemjax._base.numerics import safe_divide, safe_log
 from gemjax._base.records import Mixture, Target
 from gemjax._model.statistics import expect
 from gemjax._points.blocks import Blocks, Chunks
-from gemjax._points.file_target import Stream
+from gemjax._points.file_target import FileTarget
 
 EVERY = 25  # iterations between looks
 _STATIC = {"static": True}
@@ -143,7 +143,7 @@ class Exit:
 
 
 def prepare(
-    escape: Escape, target: Target | Stream, num_components: int, num_iterations: int
+    escape: Escape, target: Target | FileTarget, num_components: int, num_iterations: int
 ) -> Exit:
     """Checks an `Escape`, and draws the places where its searches start."""
     if not isinstance(escape, Escape):
@@ -157,7 +157,7 @@ def prepare(
             f"there is a look and time to settle after it; got {every}"
         )
     num_starts = _checks.count("escape.num_starts", escape.num_starts)
-    dtype = target.dtype if isinstance(target, Stream) else target.points.dtype
+    dtype = target.dtype if isinstance(target, FileTarget) else target.points.dtype
     return Exit(
         candidates=starting_places(escape.key, target, num_starts),
         price=checked_price("escape.price", escape.price, target, dtype),

@@ -16,7 +16,7 @@ from gemjax._base.records import Fit, Info, Mixture, State, Status, Target
 from gemjax._em.insertion import Escape, Exit, leave, prepare
 from gemjax._em.solver import Solver
 from gemjax._points.blocks import Blocks, Chunks, as_blocks
-from gemjax._points.file_target import Stream
+from gemjax._points.file_target import FileTarget
 
 # The states of a fit's iterations up to this size are all kept for reverse mode.
 _KEPT_BYTES = 2**26
@@ -50,7 +50,7 @@ Body: TypeAlias = Callable[[Carry, None], tuple[Carry, Any]]
 
 def fit(
     solver: Solver,
-    target: Target | Stream,
+    target: Target | FileTarget,
     mixture: Mixture,
     *,
     num_iterations: int,
@@ -69,7 +69,7 @@ def fit(
 
     Args:
       solver: `GradientEM`, `classical_em()`, or a pytree with the same two methods.
-      target: what is fitted, N points in d dimensions, a `Target` or a `Stream`.
+      target: what is fitted, N points in d dimensions, a `Target` or a `FileTarget`.
       mixture: where to start, n components in d dimensions, same dtype.
       num_iterations: T, static, at least 1.
       record_every: static; history keeps every such iteration.

@@ -17,7 +17,7 @@ from gemjax._em.insertion import Escape, Exit, prepare
 from gemjax._em.loop import _fit
 from gemjax._em.solver import Solver
 from gemjax._model import starts as initialize
-from gemjax._points.file_target import Stream
+from gemjax._points.file_target import FileTarget
 
 Init = Callable[[jax.Array, Any, int], Mixture]
 
@@ -39,7 +39,7 @@ def default_batch_size(num_seeds: int, num_points: int, num_components: int) -> 
 def sweep(
     key: jax.Array,
     solver: Solver,
-    target: Target | Stream,
+    target: Target | FileTarget,
     *,
     num_seeds: int,
     num_components: int,
@@ -60,7 +60,7 @@ def sweep(
       key: a JAX random key.
       solver: as for `fit`; its settings are shared by all seeds (`jax.vmap` this function over
         the solver to sweep those).
-      target: what is fitted, N points in d dimensions, a `Target` or a `Stream`.
+      target: what is fitted, N points in d dimensions, a `Target` or a `FileTarget`.
       num_seeds: S, static, at least 1.
       num_components: n, static, at least 1.
       num_iterations: T, static, at least 1.
@@ -112,7 +112,7 @@ def sweep(
 
 
 def _abstract_start(
-    init: Init, key: jax.Array, target: Target | Stream, num_components: int
+    init: Init, key: jax.Array, target: Target | FileTarget, num_components: int
 ) -> Mixture:
     """Shapes and dtypes of `init`'s result, checked, without running it."""
     start = jax.eval_shape(lambda key, target: init(key, target, num_components), key, target)
@@ -123,14 +123,14 @@ def _abstract_start(
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
 def _starts(
-    key: jax.Array, seeds: jax.Array, target: Target | Stream, init: Init, num_components: int
+    key: jax.Array, seeds: jax.Array, target: Target | FileTarget, init: Init, num_components: int
 ) -> Mixture:
     """Starting points with a leading axis of seeds; seed s depends on (key, s) alone."""
     return jax.lax.map(lambda s: init(jax.random.fold_in(key, s), target, num_components), seeds)
 
 
 def _prepared(
-    solver: Solver, target: Target | Stream, start: Mixture, axis: str | None = None
+    solver: Solver, target: Target | FileTarget, start: Mixture, axis: str | None = None
 ) -> tuple[Solver, Any]:
     """The solver with checked settings, and the target as it likes it; only shapes of `start`."""
     if not hasattr(solver, "prepare"):
@@ -153,7 +153,7 @@ def _run(
 
 def _spread(
     solver: Solver,
-    target: Target | Stream,
+    target: Target | FileTarget,
     shape: Mixture,
     draw: Callable[[], Mixture],
     way: Exit | None,
@@ -173,8 +173,10 @@ def _spread(
     else:
         if not hasattr(solver, "prepare"):
             raise TypeError(f'a mesh with an axis "data" needs a solver with prepare, got {solver}')
-        if isinstance(target, Stream):
-            raise TypeError('a Stream cannot be spread over the axis "data"; leave it out of mesh')
+        if isinstance(target, FileTarget):
+            raise TypeError(
+                'a FileTarget cannot be spread over the axis "data"; leave it out of mesh'
+            )
         # Settings are checked here, where they have values; each device lays out its own points.
         one = Target(target.points[:1], jnp.ones_like(target.weights[:1]))
         solver, _ = _prepared(solver, one, shape)

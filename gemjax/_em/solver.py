@@ -18,12 +18,12 @@ from gemjax._em.mean_rules import MeanRule
 from gemjax._model.densities import densities
 from gemjax._model.statistics import Statistics, duality_gap, expect, statistics
 from gemjax._points.blocks import AUTOMATIC, Blocking, Blocks, Chunks, as_blocks
-from gemjax._points.file_target import Stream
+from gemjax._points.file_target import FileTarget
 from gemjax._weights import rules as weights
 
 _STATIC = {"static": True}
 
-Data: TypeAlias = Target | Stream | Blocks | Chunks
+Data: TypeAlias = Target | FileTarget | Blocks | Chunks
 
 
 class Solver(Protocol):
@@ -252,12 +252,12 @@ def classical_em(*, active_weight: ArrayLike = 1e-3, blocking: Blocking = AUTOMA
     return ClassicalEM(active_weight, blocking=blocking)
 
 
-def loss(mixture: Mixture, target: Target | Stream) -> jax.Array:
+def loss(mixture: Mixture, target: Target | FileTarget) -> jax.Array:
     """−E[log p(x)] of a mixture under a target: the negative log-likelihood per point.
 
     Args:
       mixture: a `Mixture` with n components in d dimensions.
-      target: a `Target` or `Stream` in the same space, same dtype.
+      target: a `Target` or `FileTarget` in the same space, same dtype.
 
     Returns:
       () nats per point. Differentiable in the mixture, the points and the weights.
@@ -287,7 +287,7 @@ def _prepare(
 def _info(found: Statistics, log_weights: jax.Array, active_weight: ArrayLike) -> Info:
     return Info(
         loss=found.loss,
-        weight_gap=duality_gap(found.ratios),
+        duality_gap=duality_gap(found.ratios),
         gradient_norm=safe_norm(found.gradient),
         num_active=jnp.sum(safe_exp(log_weights) >= active_weight, dtype=jnp.int32),
     )

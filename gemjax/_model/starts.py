@@ -13,7 +13,7 @@ from gemjax._base import checks as _checks
 from gemjax._base.numerics import safe_log, tiny
 from gemjax._base.records import Mixture, Target
 from gemjax._model.mixture import sample
-from gemjax._points.file_target import Stream
+from gemjax._points.file_target import FileTarget
 
 
 def from_mixture(key: jax.Array, truth: Mixture, n: int) -> Mixture:
@@ -33,7 +33,7 @@ def from_mixture(key: jax.Array, truth: Mixture, n: int) -> Mixture:
     return _equal(sample(key, truth, n))
 
 
-def from_target(key: jax.Array, target: Target | Stream, n: int) -> Mixture:
+def from_target(key: jax.Array, target: Target | FileTarget, n: int) -> Mixture:
     """n of the target's points, drawn by weight.
 
     The points are distinct (weighted sampling without replacement) as long as there are n points
@@ -41,7 +41,7 @@ def from_target(key: jax.Array, target: Target | Stream, n: int) -> Mixture:
 
     Args:
       key: a JAX random key.
-      target: the weighted points to draw from, a `Target` or a `Stream`.
+      target: the weighted points to draw from, a `Target` or a `FileTarget`.
       n: static, number of components, at least 1.
 
     >>> import gemjax as gj
@@ -50,9 +50,11 @@ def from_target(key: jax.Array, target: Target | Stream, n: int) -> Mixture:
     [0.0, 1.0, 2.0]
     """
     target, n = _checks.data("target", target), _checks.count("n", n)
-    if isinstance(target, Stream):
+    if isinstance(target, FileTarget):
         if n > target.shape[0]:
-            raise ValueError(f"n must be at most the {target.shape[0]} points of a Stream, got {n}")
+            raise ValueError(
+                f"n must be at most the {target.shape[0]} points of a FileTarget, got {n}"
+            )
         return _equal(target.draw(key, n))
     return _equal(target.points[_draw(key, target.weights, n)])
 

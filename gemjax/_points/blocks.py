@@ -17,7 +17,7 @@ import numpy as np
 
 from gemjax._base.numerics import vary_alike
 from gemjax._base.records import Target
-from gemjax._points.file_target import Stream
+from gemjax._points.file_target import FileTarget
 
 # Entries of one block of densities, n·C, on a CPU: 2^17 float32 numbers are 512 KiB.
 _BLOCK_ENTRIES = 2**17
@@ -110,7 +110,7 @@ class Chunks:
       size: static, points per chunk.
     """
 
-    target: Target | Stream
+    target: Target | FileTarget
     centre: jax.Array
     radius: jax.Array
     blocking: Blocking = dataclasses.field(metadata={"static": True})
@@ -123,7 +123,7 @@ class Chunks:
 
     def chunk(self, index: jax.Array) -> Blocks:
         """The chunk of a number, laid out."""
-        if isinstance(self.target, Stream):
+        if isinstance(self.target, FileTarget):
             points, weights = self.target.rows(index, self.size)
         else:
             points, weights = _rows(self.target, index, self.size)
@@ -131,7 +131,7 @@ class Chunks:
 
 
 def as_blocks(
-    target: Target | Stream | Blocks | Chunks,
+    target: Target | FileTarget | Blocks | Chunks,
     num_components: int,
     blocking: Blocking = AUTOMATIC,
     axis: str | None = None,
@@ -144,7 +144,7 @@ def as_blocks(
     if isinstance(target, Blocks | Chunks):
         return target
     cut = resolve(blocking, num_components)
-    if isinstance(target, Stream):
+    if isinstance(target, FileTarget):
         size = min(target.shape[0], _chunk_size(cut, target.shape[1], target.dtype))
         return Chunks(target, target.centre, target.radius, cut, size, axis)
     N, d = target.shape

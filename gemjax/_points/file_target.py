@@ -15,8 +15,8 @@ _ROWS = 2**18  # rows read at a time by the checks on the host
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class Stream:
-    """Weighted points in a file, in the place of a `Target`; see `stream`.
+class FileTarget:
+    """Weighted points in a file, in the place of a `Target`; see `from_npy`.
 
     Attributes:
       centre: (d,) weighted mean of the points, after offset and scale.
@@ -27,8 +27,8 @@ class Stream:
       total: static, sum of the weights in the file.
 
     >>> import gemjax as gj
-    >>> gj.Stream.__name__
-    'Stream'
+    >>> gj.FileTarget.__name__
+    'FileTarget'
     """
 
     centre: jax.Array
@@ -89,14 +89,14 @@ class Stream:
         return jax.pure_callback(choose, shape, jax.random.key_data(key), vmap_method="sequential")
 
 
-def stream(
+def from_npy(
     path: Any,
     weights: Any = None,
     *,
     offset: Any = None,
     scale: float = 1.0,
     dtype: Any = jnp.float32,
-) -> Stream:
+) -> FileTarget:
     """Points of a `.npy` file that is too large to load, for `fit`, `sweep` and `loss`.
 
     Statistics are exact, over all points at every step: the file is mapped into memory, and each
@@ -120,7 +120,7 @@ def stream(
     >>> import gemjax as gj, numpy as np, tempfile, os
     >>> file = os.path.join(tempfile.mkdtemp(), "points.npy")
     >>> np.save(file, np.array([[-2.0], [-1.0], [1.0], [2.0]]))
-    >>> target = gj.stream(file, dtype="float64" if jax.config.jax_enable_x64 else "float32")
+    >>> target = gj.from_npy(file, dtype="float64" if jax.config.jax_enable_x64 else "float32")
     >>> start = gj.initialize.from_target(jax.random.key(0), target, 2)
     >>> gj.fit(gj.GradientEM(), target, start, num_iterations=3).history.loss.shape
     (3,)
@@ -151,7 +151,7 @@ def stream(
         shift = mean
     centre = (mean - shift) / scale
     box = np.maximum(high - shift, 0) / scale - centre, centre - (low - shift) / scale
-    return Stream(
+    return FileTarget(
         centre=jnp.asarray(centre, dtype),
         radius=jnp.asarray(np.linalg.norm(np.maximum(*box)), dtype),
         path=str(Path(path).resolve()),

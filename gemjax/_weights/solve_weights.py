@@ -35,7 +35,7 @@ def solve_weights(
     exactly 0.
 
     Differentiable to any order in `log_densities` and `point_weights`, by the implicit function
-    theorem on the support of the solution: the objective exactly, the weights where the support
+    theorem on the support of the solution: the loss exactly, the weights where the support
     does not change. Derivatives are those of the optimum; with the status STEP_LIMIT or STALLED it
     was not reached, and they are no more exact than the weights. Not in `start`: the optimum does
     not depend on it. Works under `jit` and `vmap`.
@@ -57,7 +57,7 @@ def solve_weights(
 
     Raises:
       ValueError, TypeError: wrong shapes or dtypes; NaN or +inf; a row of positive weight that is
-        −inf throughout, where no weights give a finite objective.
+        −inf throughout, where no weights give a finite loss.
 
     >>> import gemjax as gj
     >>> log_densities = jnp.log(jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [0.0, 1.0]]))
@@ -98,8 +98,8 @@ def _solve(
     gap = jnp.where(gap < 0, 0, gap)  # by rounding
     return WeightSolution(
         weights=weights,
-        objective=jnp.where(lost, jnp.inf, found.loss),
-        gap=jnp.where(lost, jnp.inf, gap),
+        loss=jnp.where(lost, jnp.inf, found.loss),
+        duality_gap=jnp.where(lost, jnp.inf, gap),
         num_steps=num_steps,
         status=status,
     )

@@ -147,9 +147,11 @@ def fit_command(
     weights: Annotated[
         str | None, typer.Option(help="Column that holds sample weights (name or number).")
     ] = None,
-    stream: Annotated[
+    on_disk: Annotated[
         bool,
-        typer.Option("--stream", help="Read DATA (.npy) while fitting: it need not fit in memory."),
+        typer.Option(
+            "--on-disk", help="Read DATA (.npy) while fitting: it need not fit in memory."
+        ),
     ] = False,
     iterations: Annotated[
         int | None, typer.Option(help="T; by default 100, and 1,000 with --escape.")
@@ -220,8 +222,8 @@ def fit_command(
     for option, number in (("scale", scale), ("step-size", step_size)):
         if not 0 < number < float("inf"):
             raise InputError(f"--{option} must be positive and finite, got {number}")
-    if stream and (columns is not None or weights is not None or init != "from_target"):
-        raise InputError("--stream goes with neither --columns, --weights nor another --init")
+    if on_disk and (columns is not None or weights is not None or init != "from_target"):
+        raise InputError("--on-disk goes with neither --columns, --weights nor another --init")
     if escape and components < 2:
         raise InputError(f"--escape needs at least 2 --components, got {components}")
     if init == "spectral" and rank is None:
@@ -235,7 +237,7 @@ def fit_command(
         scale=scale,
         columns=None if columns is None else tuple(c.strip() for c in columns.split(",")),
         weights=weights,
-        stream=stream,
+        on_disk=on_disk,
         init=init,
         rank=rank,
         seed=seed,

@@ -22,13 +22,13 @@ from gemjax._em.solver import GradientEM, loss
 from gemjax._model import starts as initialize
 from gemjax._model.mixture import responsibilities
 from gemjax._model.quadrature import empirical
-from gemjax._points.file_target import Stream
+from gemjax._points.file_target import FileTarget
 from gemjax.cli.files import folder
 from gemjax.cli.files.files import (
     InputError,
     check_points,
     jsonable,
-    open_stream,
+    open_file_target,
     read_points,
     replacing,
     some_rows,
@@ -39,7 +39,7 @@ from gemjax.cli.report import tables as report
 from gemjax.cli.study.case import search_key
 
 _ACTIVE_WEIGHT = 1e-3  # GradientEM's default
-_DRAWN_OF_STREAM = 20_000
+_DRAWN_OF_FILE = 20_000
 _ROWS = 16_384  # points per block when labels or responsibilities are written
 
 
@@ -53,7 +53,7 @@ class Options:
     scale: float
     columns: tuple[str, ...] | None
     weights: str | None
-    stream: bool
+    on_disk: bool
     init: str
     rank: int | None
     seed: int
@@ -72,7 +72,7 @@ class Options:
 class Result:
     """A finished fit in the data's own units, heaviest component first.
 
-    Of a stream, `points` are only some.
+    Of a file on disk, `points` are only some.
     """
 
     points: np.ndarray
@@ -118,7 +118,7 @@ def run(
         "scale": options.scale,
         "num_active": int((weights >= _ACTIVE_WEIGHT).sum()),
         "loss_nats_per_point": final + d * float(np.log(options.scale)),
-        "weight_gap": jsonable(history["weight_gap"][-1]),
+        "duality_gap": jsonable(history["duality_gap"][-1]),
         "gradient_norm": jsonable(history["gradient_norm"][-1]),
         "num_iterations": options.iterations,
         "best_seed": best_seed,
@@ -129,7 +129,7 @@ def run(
         summary["num_insertions"] = insertions
     if options.certificate:
         summary["certificate"] = _certificate(options, mixture, target, offset)
-    points, point_weights = some_rows(target, _DRAWN_OF_STREAM)
+    points, point_weights = some_rows(target, _DRAWN_OF_FILE)
     points = points * options.scale + offset
     result = Result(points, point_weights, columns, means, weights, history, summary)
     with folder.claim(options.out, manifest, force=options.force):
@@ -139,10 +139,12 @@ def run(
     return result
 
 
-def _target(options: Options) -> tuple[Target | Stream, np.ndarray, list[str]]:
+def _target(options: Options) -> tuple[Target | FileTarget, np.ndarray, list[str]]:
     """The data centred and scaled, the offset that was taken off, and the names of columns."""
-    if options.stream:
-        found, columns = open_stream(options.data, options.scale, options.precision, centred=True)
+    if options.on_disk:
+        found, columns = open_file_target(
+            options.data, options.scale, options.precision, centred=True
+        )
         return found, np.array(found.offset), columns
     points, weights, columns = _read(options)
     offset = np.average(points, axis=0, weights=weights)
@@ -176,7 +178,7 @@ def _read(options: Options) -> tuple[np.ndarray, np.ndarray, list[str]]:
 
 
 def _best(
-    options: Options, target: Target | Stream, on_progress: Callable[[int, int], None]
+    options: Options, target: Target | FileTarget, on_progress: Callable[[int, int], None]
 ) -> tuple[Mixture, dict[str, np.ndarray], int, int, int, list[float]]:
     """The start with the lowest final loss, and all losses.
 
@@ -216,7 +218,7 @@ def _best(
                 break
         final = float(loss(mixture, target)) if status == Status.OK else float("inf")
         losses.append(final)
-        names = ("loss", "weight_gap", "gradient_norm", "num_active")
+        names = ("loss", "duality_gap", "gradient_norm", "num_active")
         history = {k: np.concatenate([np.asarray(getattr(p, k)) for p in parts]) for k in names}
         if best is None or final < min(losses[:-1]):
             best = (mixture, history, status, int(carry.watch.insertions), seed)
@@ -225,7 +227,7 @@ def _best(
 
 
 def _certificate(
-    options: Options, mixture: Mixture, target: Target | Stream, offset: np.ndarray
+    options: Options, mixture: Mixture, target: Target | FileTarget, offset: np.ndarray
 ) -> dict[str, Any]:
     """A certificate for summary.json, its places in the data's own units."""
     found = certificate(mixture, target, search_key(options.seed))
@@ -245,7 +247,7 @@ def _write(
     options: Options,
     result: Result,
     mixture: Mixture,
-    target: Target | Stream,
+    target: Target | FileTarget,
     draw: Callable[[Path, Result, float], None] | None,
 ) -> None:
     out = options.out
@@ -261,7 +263,7 @@ def _write(
         draw(out / "figures", result, options.scale)
 
 
-def _write_assignments(options: Options, mixture: Mixture, target: Target | Stream) -> None:
+def _write_assignments(options: Options, mixture: Mixture, target: Target | FileTarget) -> None:
     """labels.csv: per point the row (from 0) of components.csv; responsibilities.npy: (N, n)."""
     N, n = target.shape[0], options.components
     labels = np.empty(N, np.int64)
@@ -276,7 +278,7 @@ def _write_assignments(options: Options, mixture: Mixture, target: Target | Stre
             np.lib.format.write_array_header_1_0(table, {**header, "shape": (N, n)})
         for first in range(0, N, _ROWS):
             rows = slice(first, first + _ROWS)
-            points = target.read(rows)[0] if isinstance(target, Stream) else target.points[rows]
+            points = target.read(rows)[0] if isinstance(target, FileTarget) else target.points[rows]
             block = np.asarray(posterior(mixture, points))
             labels[first : first + _ROWS] = block.argmax(axis=1)
             if table is not None:

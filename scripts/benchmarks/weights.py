@@ -55,13 +55,13 @@ def _one(N: int, n: int, dtype: str, rounds: int, conic: bool) -> dict[str, Any]
         losses = {name: float(_loss(table, weights)) for name, (weights, _, _) in found.items()}
         for name, value in losses.items():
             # Both are within their gaps of the same minimum.
-            measure.require_agreement(name, abs(value - float(solution.objective)), 1e-4 + 1e-5)
+            measure.require_agreement(name, abs(value - float(solution.loss)), 1e-4 + 1e-5)
         if conic:
             contenders[CONIC] = functools.partial(_conic, np.asarray(table))
         seconds = measure.interleave(contenders, rounds, 0.0)
         steps = {NEWTON: int(solution.num_steps)}
         steps |= {name: int(found[name][1]) for name in FIRST_ORDER}
-        gaps = {NEWTON: float(solution.gap)}
+        gaps = {NEWTON: float(solution.duality_gap)}
         gaps |= {name: float(found[name][2]) for name in FIRST_ORDER}
         least = max(1e-8, least_tolerance(table.dtype))
         return {

@@ -75,13 +75,13 @@ BAD = [
     ({"model": {"init": "spectral"}}, "model.rank is needed"),
     ({"sweep": {"num_seeds": [1, 2]}}, r"must be an integer, got \[1, 2\] \(lists span a grid in"),
     ({"target": {"kind": "file"}}, "target.path is needed"),
-    ({"target": {"stream": True}}, 'target.stream needs target.kind = "file"'),
+    ({"target": {"on_disk": True}}, 'target.on_disk needs target.kind = "file"'),
     (
         {
-            "target": {"kind": "file", "path": "x.npy", "stream": True},
+            "target": {"kind": "file", "path": "x.npy", "on_disk": True},
             "model": {"init": "plus_plus"},
         },
-        'model.init = "plus_plus" cannot start from a target.stream',
+        'model.init = "plus_plus" cannot start from a target.on_disk',
     ),
     ({"truth": {"num_components": 4, "dim": 2}}, "too many for a simplex in truth.dim = 2"),
     ({"truth": {"kind": "ring", "dim": 1}}, "truth.dim must be at least 2 for a ring"),

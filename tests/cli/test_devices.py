@@ -31,7 +31,7 @@ def mesh(seed, data):
 def assert_same(a, b):
     np.testing.assert_allclose(a.mixture.means, b.mixture.means, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(a.history.loss, b.history.loss, rtol=1e-12)
-    np.testing.assert_allclose(a.history.weight_gap, b.history.weight_gap, atol=1e-10)
+    np.testing.assert_allclose(a.history.duality_gap, b.history.duality_gap, atol=1e-10)
     np.testing.assert_array_equal(a.status, b.status)
 
 

@@ -115,7 +115,7 @@ def test_components(d):
 def test_convergence():
     history = {
         "loss": np.array([2.0, 1.0]),
-        "weight_gap": np.array([0.1, 0.0]),
+        "duality_gap": np.array([0.1, 0.0]),
         "gradient_norm": np.array([1.0, 0.5]),
     }
     top, bottom = figures.convergence(history).axes

@@ -26,7 +26,7 @@ def test_reached():
 ARRAYS = {
     "status": np.array([0, 1, 0, 0]),
     "loss": np.array([1.5, np.inf, 1.0, 2.0]),
-    "weight_gap": np.array([1e-6, np.inf, 2e-6, 3e-6]),
+    "duality_gap": np.array([1e-6, np.inf, 2e-6, 3e-6]),
     "recovered": np.array([True, True, True, False]),
     "mean_error": np.array([0.01, 0.02, 0.03, np.inf]),
     "weight_error": np.array([0.0, 0.0, 0.0, 0.3]),
@@ -83,7 +83,11 @@ def test_outcomes_in_the_summary_and_the_table():
 
 
 def test_summary_of_nothing_but_failures():
-    arrays = {"status": np.array([1]), "loss": np.array([np.inf]), "weight_gap": np.array([np.inf])}
+    arrays = {
+        "status": np.array([1]),
+        "loss": np.array([np.inf]),
+        "duality_gap": np.array([np.inf]),
+    }
     summary = report.point_summary({}, arrays, None)
     assert summary["median_loss"] is None
     header, rows = report.table([summary])

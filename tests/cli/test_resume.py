@@ -278,7 +278,7 @@ def test_more_seeds_per_piece_do_not_change_a_started_run(study, tmp_path, monke
         assert cli.main(command(study, folder)) == 0
     (out / "summary.json").unlink()
     (out / "pieces" / "point-0001-seed-000000.npz").unlink()
-    monkeypatch.setattr("gemjax.run._SEEDS_PER_PIECE", {"cpu": 3})
+    monkeypatch.setattr("gemjax.cli.study.run._SEEDS_PER_PIECE", {"cpu": 3})
     before = finished(out)
     assert cli.main(command(study, out, "--resume")) == 0
     assert before.items() <= finished(out).items()

@@ -112,7 +112,7 @@ def test_where_two_components_tie_the_derivative_is_that_of_the_first(rule):
         start = gj.make_mixture(jnp.stack([0.2 + t, jnp.asarray(0.2)]), [0.3, 0.7])
         solver = gj.GradientEM(0.5, 1.0, 0.0, weight_rule=rule, weight_steps=2)
         fit = gj.fit(solver, target, start, num_iterations=1)
-        return jnp.append(fit.mixture.weights, fit.history.weight_gap)
+        return jnp.append(fit.mixture.weights, fit.history.duality_gap)
 
     h = 1e-5
     at = [found(k * h) for k in range(3)]  # the mean of the points is larger than 0.2

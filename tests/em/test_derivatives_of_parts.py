@@ -208,7 +208,7 @@ MOVE = RNG.normal(size=(12, 4))
 def solved(t):
     weights = jnp.full((12,), 1 / 12) * (1 + t * jnp.linspace(-1, 1, 12))
     found = gj.solve_weights(LOG_DENSITIES + t * MOVE, weights, tolerance=1e-13)
-    return jnp.sum(jnp.arange(1.0, 5.0) * found.weights**2) + found.objective + found.gap
+    return jnp.sum(jnp.arange(1.0, 5.0) * found.weights**2) + found.loss + found.duality_gap
 
 
 def in_a_map(t):

@@ -50,7 +50,7 @@ def test_a_scan_of_scans_is_the_same_loop(monkeypatch, T, record_every):
         return run(0.5), gradient
 
     plain, gradient = found()
-    module = sys.modules["gemjax.fit"]
+    module = sys.modules["gemjax._em.loop"]
     monkeypatch.setattr(module, "_KEPT_BYTES", 1000)
     module._fit.clear_cache()
     nested, again = found()

@@ -71,6 +71,6 @@ def test_points_from_a_file(tmp_path):
     start = gj.initialize.from_target(jax.random.key(2), target, 7)
     losses = [
         gj.fit(gj.GradientEM(), data, start, num_iterations=3).history.loss
-        for data in (target, gj.stream(tmp_path / "points.npy"))
+        for data in (target, gj.from_npy(tmp_path / "points.npy"))
     ]
     np.testing.assert_allclose(*losses, rtol=1e-5)

@@ -26,7 +26,7 @@ def test_one_step_of_every_rule_matches_double_loop(rule, mean_rule, offset):
     np.testing.assert_allclose(state.mixture.weights, new_weights, rtol=tolerance, atol=1e-13)
     np.testing.assert_allclose(info.loss, loss, rtol=1e-12)
     gap = oracle.ratios(means, new_weights, points, point_weights).max() - 1
-    np.testing.assert_allclose(info.weight_gap, gap, atol=1e-11)
+    np.testing.assert_allclose(info.duality_gap, gap, atol=1e-11)
     norm = np.linalg.norm(oracle.gradient(means, new_weights, points, point_weights))
     np.testing.assert_allclose(info.gradient_norm, norm, rtol=1e-10)
     assert int(info.num_active) == (new_weights >= 1e-3).sum()

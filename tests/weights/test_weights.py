@@ -38,14 +38,14 @@ def test_gap_bounds_suboptimality(rule, K):
         problem = oracle.problem(seed, N=30, n=6, d=2)
         best = cvxpy_optimum(problem[0], *problem[2:])
         _, info = weights_only(*problem, weight_steps=K, weight_rule=rule)
-        assert -1e-8 <= info.loss - best <= info.weight_gap + 1e-8
+        assert -1e-8 <= info.loss - best <= info.duality_gap + 1e-8
 
 
 def test_mirror_reaches_the_optimum():
     problem = oracle.problem(1, N=60, n=5, d=2)
     best = cvxpy_optimum(problem[0], *problem[2:])
     mixture, info = weights_only(*problem, weight_steps=3000, weight_tolerance=0.0)
-    assert info.weight_gap < 1e-8
+    assert info.duality_gap < 1e-8
     assert info.loss == pytest.approx(best, abs=1e-8)
     assert mixture.weights.sum() == pytest.approx(1, abs=1e-14)
 
@@ -54,8 +54,8 @@ def test_stops_below_the_tolerance():
     problem = oracle.problem(1, N=60, n=5, d=2)
     _, loose = weights_only(*problem, weight_steps=3000, weight_tolerance=1e-3)
     _, tight = weights_only(*problem, weight_steps=3000, weight_tolerance=1e-6)
-    assert 1e-6 < loose.weight_gap < 1e-3
-    assert tight.weight_gap < 1e-6
+    assert 1e-6 < loose.duality_gap < 1e-3
+    assert tight.duality_gap < 1e-6
 
 
 @given(st.integers(0, 10_000), st.floats(1e-3, 1e12))
@@ -107,7 +107,7 @@ def test_euclidean_zeros_leave_no_point_without_density(dtype):
     for monotone in (False, True):
         found = fits(monotone)
         assert (found.status == gj.Status.OK).all()
-        for leaf in (found.history.loss, found.history.weight_gap, found.history.gradient_norm):
+        for leaf in (found.history.loss, found.history.duality_gap, found.history.gradient_norm):
             assert np.isfinite(leaf).all()
         slack = 32 * jnp.finfo(dtype).eps * jnp.abs(found.history.loss[:, :1])
         assert (jnp.diff(found.history.loss) <= slack).all()

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from gemjax._base.records import Target
-from gemjax._points.file_target import Stream, stream
+from gemjax._points.file_target import FileTarget, from_npy
 
 
 class InputError(ValueError):
@@ -47,12 +47,14 @@ def read_points(path: Path, columns: Sequence[str] | None = None) -> tuple[np.nd
     return points, [names[i] for i in chosen]
 
 
-def open_stream(path: Path, scale: float, dtype: str, *, centred: bool) -> tuple[Stream, list[str]]:
+def open_file_target(
+    path: Path, scale: float, dtype: str, *, centred: bool
+) -> tuple[FileTarget, list[str]]:
     """Points that stay in a .npy file, divided by `scale`, and the names of their columns."""
     if path.suffix != ".npy":
-        raise InputError(f"{path}: only a .npy file can be streamed")
+        raise InputError(f"{path}: only a .npy file can stay on disk")
     try:
-        found = stream(path, offset="mean" if centred else None, scale=scale, dtype=dtype)
+        found = from_npy(path, offset="mean" if centred else None, scale=scale, dtype=dtype)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
@@ -60,9 +62,9 @@ def open_stream(path: Path, scale: float, dtype: str, *, centred: bool) -> tuple
     return found, [f"x{i + 1}" for i in range(found.shape[1])]
 
 
-def some_rows(target: Target | Stream, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Points and weights, float64: all, or of a stream about `most`, evenly spread."""
-    if isinstance(target, Stream):
+def some_rows(target: Target | FileTarget, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points and weights, float64: all, or of a file about `most`, evenly spread."""
+    if isinstance(target, FileTarget):
         points, weights = target.read(slice(None, None, -(-target.shape[0] // most)))
     else:
         points, weights = np.asarray(target.points), np.asarray(target.weights)

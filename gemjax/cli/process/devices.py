@@ -92,7 +92,7 @@ def _parse(request: str | None) -> tuple[str | None, int | None]:
 def mesh(devices: list[jax.Device], num_seeds: int, *, spread_points: bool = True) -> Mesh | None:
     """Seeds first: the points are spread only where there are fewer seeds than devices.
 
-    Where they cannot be spread (a stream), devices without a seed repeat the last one's. None
+    Where they cannot be spread (a file on disk), devices without a seed repeat the last one's. None
     stands for one device.
     """
     D = len(devices)

@@ -293,7 +293,7 @@ def convergence(history: dict[str, np.ndarray]) -> Figure:
     top.set_title("Convergence")
     top.ticklabel_format(axis="y", useOffset=False)
     for name, label, colour in (
-        ("weight_gap", "duality gap of the weights (nats per point)", _COLOURS[1]),
+        ("duality_gap", "duality gap of the weights (nats per point)", _COLOURS[1]),
         ("gradient_norm", "norm of the mean gradient", _COLOURS[2]),
     ):
         values = np.where(history[name] > 0, history[name], np.nan)

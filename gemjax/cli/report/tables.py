@@ -42,7 +42,7 @@ def seed_rows(
     header = [*varying, "seed", "status", "loss"]
     header += [] if truth_loss is None else ["excess_loss"]
     has_truth = "recovered" in arrays
-    header += ["weight_gap", *([*_RECOVERY, "outcome", *_NUMBERS] if has_truth else [])]
+    header += ["duality_gap", *([*_RECOVERY, "outcome", *_NUMBERS] if has_truth else [])]
     escaped = [name for name in _ESCAPED if name in arrays]
     header += escaped
     header += ["iterations"] if "iterations" in arrays else []
@@ -51,7 +51,7 @@ def seed_rows(
         row: list[Any] = [_cell(value) for value in varying.values()]
         row += [s, Status(int(arrays["status"][s])).name, _cell(arrays["loss"][s])]
         row += [] if truth_loss is None else [_cell(arrays["loss"][s] - truth_loss)]
-        row.append(_cell(arrays["weight_gap"][s]))
+        row.append(_cell(arrays["duality_gap"][s]))
         if has_truth:
             row += [_cell(arrays[name][s]) for name in _RECOVERY]
             row.append(outcome_name(arrays["outcome"][s]))
@@ -97,7 +97,7 @@ def point_summary(
         "num_diverged": int((~good).sum()),
         "median_loss": _median(losses),
         "best_loss": jsonable(losses.min()) if len(losses) else None,
-        "median_weight_gap": _median(arrays["weight_gap"][good]),
+        "median_duality_gap": _median(arrays["duality_gap"][good]),
     }
     if truth_loss is not None:
         out["truth_loss"] = truth_loss
@@ -196,7 +196,7 @@ def certificate_lines(found: dict[str, Any], columns: Sequence[str], advice: str
         f"  one more component, best at {place}: gains {found['birth_gain']:.2g} nats per point, "
         f"its price is {found['birth_price']:.2g} "
         f"({found['birth_agreed']} of {found['num_starts']} searches agree)",
-        f"  other weights at these means: at most {found['weight_gap']:.2g}",
+        f"  other weights at these means: at most {found['duality_gap']:.2g}",
         f"  any mixture of any size: at most {found['npmle_gap']:.2g}{usable}",
     ]
 

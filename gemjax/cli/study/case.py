@@ -25,8 +25,8 @@ from gemjax._model import starts as initialize
 from gemjax._model import truths as truth
 from gemjax._model.mixture import make_mixture, sample
 from gemjax._model.quadrature import empirical, population
-from gemjax._points.file_target import Stream
-from gemjax.cli.files.files import InputError, check_points, open_stream, read_points
+from gemjax._points.file_target import FileTarget
+from gemjax.cli.files.files import InputError, check_points, open_file_target, read_points
 from gemjax.cli.study.config import Point, TruthTable
 
 
@@ -35,7 +35,7 @@ class Problem:
     """What all seeds of a grid point share. `offset` and `scale` lead back to the file's units."""
 
     truth: Mixture | None
-    target: Target | Stream
+    target: Target | FileTarget
     truth_loss: float | None
     columns: list[str]
     offset: np.ndarray
@@ -83,13 +83,13 @@ def _truth(table: TruthTable, dtype: Any) -> Mixture:
 
 def _target(
     point: Point, true: Mixture | None, folder: Path
-) -> tuple[Target | Stream, list[str], np.ndarray]:
+) -> tuple[Target | FileTarget, list[str], np.ndarray]:
     table = point.target
     if table.kind == "file":
         assert table.path is not None  # checked with the config
         path = folder / table.path
-        if table.stream:
-            found, columns = open_stream(path, table.scale, table.dtype, centred=true is None)
+        if table.on_disk:
+            found, columns = open_file_target(path, table.scale, table.dtype, centred=true is None)
             return found, columns, np.array(found.offset)
         points, columns = read_points(path, table.columns)
         check_points(path, points, columns)
@@ -168,11 +168,11 @@ def seed_size(problem: Problem, point: Point) -> tuple[int, ...]:
 _FITTED = (
     "status",
     "loss",
-    "weight_gap",
+    "duality_gap",
     "means",
     "weights",
     "history_loss",
-    "history_weight_gap",
+    "history_duality_gap",
     "history_gradient_norm",
     "history_num_active",
     "num_insertions",
@@ -219,11 +219,11 @@ def run_block(
     arrays = (
         fits.status,
         _losses(fits.mixture, problem.target),
-        fits.history.weight_gap[:, -1],
+        fits.history.duality_gap[:, -1],
         fits.mixture.means,
         fits.mixture.weights,
         fits.history.loss,
-        fits.history.weight_gap,
+        fits.history.duality_gap,
         fits.history.gradient_norm,
         fits.history.num_active,
         fits.num_insertions,
@@ -246,7 +246,7 @@ def _wait(arrays: Fit | Certificate) -> None:
 
 
 @jax.jit
-def _losses(mixtures: Mixture, target: Target | Stream) -> jax.Array:
+def _losses(mixtures: Mixture, target: Target | FileTarget) -> jax.Array:
     return jax.lax.map(lambda mixture: loss(mixture, target), mixtures)
 
 
@@ -260,7 +260,7 @@ def _judge(fits: Fit, truth: Mixture) -> tuple[Recovery, Diagnosis]:
 
 
 @jax.jit
-def _certify(mixtures: Mixture, target: Target | Stream, key: jax.Array) -> Certificate:
+def _certify(mixtures: Mixture, target: Target | FileTarget, key: jax.Array) -> Certificate:
     return jax.lax.map(lambda mixture: certificate(mixture, target, key), mixtures)
 
 

@@ -46,7 +46,7 @@ class TargetTable:
     path: str | None = None  # relative to the config file
     columns: tuple[str, ...] | None = None
     scale: float = _above(0, 1.0)  # noise standard deviation of the file's data
-    stream: bool = False  # read the file (.npy) while fitting, instead of loading it
+    on_disk: bool = False  # read the file (.npy) while fitting, instead of loading it
     seed: int = _least(0, 0)
     dtype: Literal["float32", "float64"] = "float32"
 
@@ -297,10 +297,10 @@ def _check_point(path: Path, point: Point) -> None:
             raise InputError(f'{path}: target.path is needed for target.kind = "file"')
     elif truth is None:
         raise InputError(f'{path}: a [truth] is needed for target.kind = "{target.kind}"')
-    if target.stream and (target.kind != "file" or target.columns is not None):
-        raise InputError(f'{path}: target.stream needs target.kind = "file" and no target.columns')
-    if target.stream and model.init not in ("from_mixture", "from_target"):
-        raise InputError(f'{path}: model.init = "{model.init}" cannot start from a target.stream')
+    if target.on_disk and (target.kind != "file" or target.columns is not None):
+        raise InputError(f'{path}: target.on_disk needs target.kind = "file" and no target.columns')
+    if target.on_disk and model.init not in ("from_mixture", "from_target"):
+        raise InputError(f'{path}: model.init = "{model.init}" cannot start from a target.on_disk')
     if point.solver.mean_rule == "polyak" and target.kind != "population":
         raise InputError(
             f'{path}: solver.mean_rule = "polyak" needs the least loss there is, which only a '

@@ -161,7 +161,7 @@ def _compute(
             continue
         begun = time.perf_counter()
         seeds = min(point.sweep.num_seeds, plan[0].num_seeds)
-        mesh = devices.mesh(chosen, seeds, spread_points=not point.target.stream)
+        mesh = devices.mesh(chosen, seeds, spread_points=not point.target.on_disk)
         block = functools.partial(
             experiment.run_block, problem, point, piece.first_seed, piece.num_seeds, mesh
         )

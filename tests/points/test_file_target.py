@@ -28,43 +28,45 @@ def files(tmp_path):
 @pytest.mark.parametrize("solver", [gj.GradientEM(blocking=CUT), gj.classical_em(blocking=CUT)])
 def test_a_fit_is_that_of_the_points_in_memory(files, solver):
     offset, scale = [1.0, 2.0, 3.0], 0.5
-    stream = gj.stream(*files, offset=offset, scale=scale, dtype="float64")
+    on_disk = gj.from_npy(*files, offset=offset, scale=scale, dtype="float64")
     target = gj.empirical((POINTS - offset) / scale, WEIGHTS)
     start = gj.initialize.from_target(jax.random.key(0), target, 4)
-    a = gj.fit(solver, stream, start, num_iterations=4)
+    a = gj.fit(solver, on_disk, start, num_iterations=4)
     b = gj.fit(type(solver)(), target, start, num_iterations=4)
     np.testing.assert_allclose(a.mixture.means, b.mixture.means, rtol=1e-11)
     np.testing.assert_allclose(a.history.loss, b.history.loss, rtol=1e-13)
     expected = float(gj.loss(a.mixture, target))
-    assert gj.loss(a.mixture, stream) == pytest.approx(expected, rel=1e-13)
-    assert stream.radius >= np.linalg.norm(target.points - stream.centre[None], axis=1).max()
+    assert gj.loss(a.mixture, on_disk) == pytest.approx(expected, rel=1e-13)
+    assert on_disk.radius >= np.linalg.norm(target.points - on_disk.centre[None], axis=1).max()
 
 
 def test_other_number_types_and_one_dimension(tmp_path):
     for dtype in (np.float32, np.int16):
         np.save(tmp_path / "x.npy", (POINTS[:, 0] * 10).astype(dtype))
-        stream = gj.stream(tmp_path / "x.npy", dtype="float64")
+        on_disk = gj.from_npy(tmp_path / "x.npy", dtype="float64")
         target = gj.empirical((POINTS[:, 0] * 10).astype(dtype).astype(float))
         start = gj.make_mixture([-5.0, 5.0])
-        assert gj.loss(start, stream) == pytest.approx(float(gj.loss(start, target)), rel=1e-12)
+        assert gj.loss(start, on_disk) == pytest.approx(float(gj.loss(start, target)), rel=1e-12)
 
 
 def test_draws_are_distinct_points_by_weight(files):
-    stream = gj.stream(files[0], dtype="float64")
-    start = gj.initialize.from_target(jax.random.key(1), stream, 301)
+    on_disk = gj.from_npy(files[0], dtype="float64")
+    start = gj.initialize.from_target(jax.random.key(1), on_disk, 301)
     np.testing.assert_allclose(np.sort(start.means, axis=0), np.sort(POINTS, axis=0))
-    again = gj.initialize.from_target(jax.random.key(1), stream, 301)
+    again = gj.initialize.from_target(jax.random.key(1), on_disk, 301)
     np.testing.assert_array_equal(start.means, again.means)
-    with pytest.raises(ValueError, match="n must be at most the 301 points of a Stream, got 302"):
-        gj.initialize.from_target(jax.random.key(1), stream, 302)
+    with pytest.raises(
+        ValueError, match="n must be at most the 301 points of a FileTarget, got 302"
+    ):
+        gj.initialize.from_target(jax.random.key(1), on_disk, 302)
 
 
 def test_draws_follow_the_weights(tmp_path):
     np.save(tmp_path / "x.npy", np.arange(4.0))
     np.save(tmp_path / "w.npy", np.array([0.0, 1.0, 2.0, 7.0]))
-    stream = gj.stream(tmp_path / "x.npy", tmp_path / "w.npy", dtype="float64")
+    on_disk = gj.from_npy(tmp_path / "x.npy", tmp_path / "w.npy", dtype="float64")
     keys = jax.random.split(jax.random.key(0), 2000)
-    draw = jax.jit(lambda key: gj.initialize.from_target(key, stream, 1).means[0, 0])
+    draw = jax.jit(lambda key: gj.initialize.from_target(key, on_disk, 1).means[0, 0])
     drawn = np.asarray(jax.lax.map(draw, keys)).astype(int)
     shares = np.bincount(drawn, minlength=4) / 2000
     assert shares[0] == 0
@@ -72,21 +74,21 @@ def test_draws_follow_the_weights(tmp_path):
 
 
 def test_sweep_over_seeds_and_devices(files):
-    stream = gj.stream(files[0], dtype="float64")
+    on_disk = gj.from_npy(files[0], dtype="float64")
     settings = {"num_seeds": 3, "num_components": 4, "num_iterations": 3}
     solver = gj.GradientEM(blocking=CUT)
-    alone = gj.sweep(jax.random.key(0), solver, stream, **settings)
+    alone = gj.sweep(jax.random.key(0), solver, on_disk, **settings)
     assert len({float(v) for v in alone.history.loss[:, 0]}) == 3
     devices = np.array(jax.devices()[:2])
-    spread = gj.sweep(jax.random.key(0), solver, stream, mesh=Mesh(devices, ("seed",)), **settings)
+    spread = gj.sweep(jax.random.key(0), solver, on_disk, mesh=Mesh(devices, ("seed",)), **settings)
     np.testing.assert_allclose(alone.mixture.means, spread.mixture.means, rtol=1e-12)
     mesh = Mesh(devices.reshape(1, 2), ("seed", "data"))
     with pytest.raises(TypeError, match='cannot be spread over the axis "data"'):
-        gj.sweep(jax.random.key(0), solver, stream, mesh=mesh, **settings)
+        gj.sweep(jax.random.key(0), solver, on_disk, mesh=mesh, **settings)
 
 
 def test_settings_are_differentiable(files):
-    stream = gj.stream(files[0], dtype="float64")
+    on_disk = gj.from_npy(files[0], dtype="float64")
     target, start = gj.empirical(POINTS), gj.make_mixture(POINTS[:3])
 
     def final(step, data):
@@ -94,7 +96,7 @@ def test_settings_are_differentiable(files):
         return gj.fit(solver, data, start, num_iterations=3).history.loss[-1]
 
     expected = float(jax.grad(final)(0.5, target))
-    assert jax.grad(final)(0.5, stream) == pytest.approx(expected, rel=1e-10)
+    assert jax.grad(final)(0.5, on_disk) == pytest.approx(expected, rel=1e-10)
 
 
 def test_bad_files(tmp_path, files):
@@ -104,7 +106,7 @@ def test_bad_files(tmp_path, files):
             np.save(tmp_path / "heft.npy", weights)
             weights = tmp_path / "heft.npy"
         with pytest.raises(error, match=match):
-            gj.stream(tmp_path / "bad.npy", weights, **settings)
+            gj.from_npy(tmp_path / "bad.npy", weights, **settings)
 
     hole = POINTS.copy()
     hole[200, 1] = np.nan
@@ -120,19 +122,19 @@ def test_bad_files(tmp_path, files):
     bad("dtype must be float32 or float64", POINTS, error=TypeError, dtype="int32")
     (tmp_path / "text.npy").write_text("1,2\n")
     with pytest.raises(ValueError, match=r"text.npy: not a .npy file of numbers"):
-        gj.stream(tmp_path / "text.npy")
+        gj.from_npy(tmp_path / "text.npy")
     with pytest.raises(FileNotFoundError):
-        gj.stream(tmp_path / "nothing.npy")
+        gj.from_npy(tmp_path / "nothing.npy")
 
 
 def test_a_far_off_sample_keeps_its_digits_in_float32(tmp_path):
     points = 1e6 + RNG.normal(size=(500, 1))
     np.save(tmp_path / "far.npy", points)
-    stream = gj.stream(tmp_path / "far.npy", offset=[1e6])
+    on_disk = gj.from_npy(tmp_path / "far.npy", offset=[1e6])
     centred = gj.empirical(points - 1e6)
     start = gj.make_mixture(jnp.float32([0.5]))
     expected = float(gj.loss(gj.make_mixture([0.5]), centred))
-    assert gj.loss(start, stream) == pytest.approx(expected, rel=1e-6)
+    assert gj.loss(start, on_disk) == pytest.approx(expected, rel=1e-6)
 
 
 def rows(path):
@@ -146,7 +148,7 @@ def test_gemjax_fit_streams_a_file(tmp_path):
     command = ["fit", str(tmp_path / "data.npy"), "--components", "4", "--scale", "3", "--labels"]
     more = ["--responsibilities", "--iterations", "30", "--seed", "3"]
     out = tmp_path / "out"
-    assert cli.main([*command, *more, "--stream", "--out", str(out)]) == 0
+    assert cli.main([*command, *more, "--on-disk", "--out", str(out)]) == 0
     table = rows(out / "components.csv")
     left = table[:, 0] < 10150
     for side, centre in ((left, points[:200].mean(axis=0)), (~left, points[200:].mean(axis=0))):
@@ -173,7 +175,7 @@ def test_a_streamed_target_in_a_config(tmp_path):
         path.write_text(
             f'[target]\nkind="file"\npath="data.npy"\nscale=2.0\ndtype="float64"\nstream={mode}\n'
             f'[model]\nnum_components=1\n[solver]\nmean_rule="em"\nstep_size=1.0\n'
-            # One seed on two devices: the points of a stream cannot be spread.
+            # One seed on two devices: the points of a file cannot be spread.
             "num_iterations=3\n[sweep]\nnum_seeds=1\n"
         )
         assert cli.main(["run", str(path), "--out", str(out), "--no-figures"]) == 0
@@ -190,21 +192,21 @@ def rows_of(path, column):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--columns", "1"], "--stream goes with neither --columns"),
-        (["--init", "plus_plus"], "--stream goes with neither"),
+        (["--columns", "1"], "--on-disk goes with neither --columns"),
+        (["--init", "plus_plus"], "--on-disk goes with neither"),
     ],
 )
 def test_what_cannot_be_streamed(more, message, files, capsys):
-    command = ["fit", str(files[0]), "--components", "2", "--stream", *more]
+    command = ["fit", str(files[0]), "--components", "2", "--on-disk", *more]
     assert cli.main(command) == 2
     assert message in capsys.readouterr().err
 
 
 def test_only_npy_files_are_streamed(tmp_path, capsys):
     (tmp_path / "data.csv").write_text("1\n2\n")
-    command = ["fit", str(tmp_path / "data.csv"), "--components", "2", "--stream"]
+    command = ["fit", str(tmp_path / "data.csv"), "--components", "2", "--on-disk"]
     assert cli.main([*command, "--out", str(tmp_path / "out")]) == 2
-    assert "data.csv: only a .npy file can be streamed" in capsys.readouterr().err
+    assert "data.csv: only a .npy file can stay on disk" in capsys.readouterr().err
     hole = POINTS.copy()
     hole[7, 0] = np.inf
     np.save(tmp_path / "hole.npy", hole)

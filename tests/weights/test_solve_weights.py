@@ -81,8 +81,8 @@ def test_hard_problems(name):
     assert solution.weights.sum() == pytest.approx(1, abs=1e-14)
     gap = ratios(L, w, np.asarray(solution.weights)).max() - 1
     assert gap <= 1e-10
-    assert solution.gap == pytest.approx(gap, abs=1e-13)
-    assert solution.objective == pytest.approx(objective(L, w, solution.weights), abs=1e-12)
+    assert solution.duality_gap == pytest.approx(gap, abs=1e-13)
+    assert solution.loss == pytest.approx(objective(L, w, solution.weights), abs=1e-12)
 
 
 def test_hard_problems_hold_what_their_names_say():
@@ -106,8 +106,8 @@ def test_agrees_with_a_conic_solver(seed):
     problem = cvxpy.Problem(cvxpy.Maximize(w @ cvxpy.log(np.exp(L) @ pi)), [cvxpy.sum(pi) == 1])
     problem.solve(cvxpy.CLARABEL)
     solution = gj.solve_weights(L, w)
-    assert solution.objective == pytest.approx(-problem.value, abs=1e-7)
-    assert solution.objective <= -problem.value + 1e-9
+    assert solution.loss == pytest.approx(-problem.value, abs=1e-7)
+    assert solution.loss <= -problem.value + 1e-9
 
 
 @pytest.mark.parametrize("w", [0.45, 0.1])
@@ -127,7 +127,7 @@ def test_two_by_three(t):
     solution = gj.solve_weights(table)
     expected, value = ([0, 0, 1], -np.log(t)) if t > 0.5 else ([0.5, 0.5, 0], np.log(2))
     np.testing.assert_allclose(solution.weights, expected, atol=1e-12)
-    assert solution.objective == pytest.approx(value, abs=1e-12)
+    assert solution.loss == pytest.approx(value, abs=1e-12)
 
 
 def galaxies():
@@ -148,8 +148,8 @@ def test_published_optima_over_atoms_at_the_data(points, value, num_atoms):
     table = -0.5 * square - 0.5 * x.shape[1] * np.log(2 * np.pi)
     solution = gj.solve_weights(table, tolerance=1e-10)
     assert solution.num_steps <= 40
-    assert solution.gap <= 1e-10
-    assert -solution.objective == pytest.approx(value, abs=1e-10)
+    assert solution.duality_gap <= 1e-10
+    assert -solution.loss == pytest.approx(value, abs=1e-10)
     assert (solution.weights > 0).sum() == num_atoms
 
 
@@ -165,11 +165,11 @@ def test_float32():
     for name, (L, w, start) in HARD.items():
         arrays = (jnp.asarray(a, jnp.float32) for a in (L, w, start))
         solution = gj.solve_weights(*arrays)
-        assert solution.weights.dtype == solution.objective.dtype == jnp.float32
+        assert solution.weights.dtype == solution.loss.dtype == jnp.float32
         assert solution.status == gj.Status.OK, name
-        assert 0 <= solution.gap <= 64 * jnp.finfo(jnp.float32).eps
-        exact = hard_solutions()[name].objective
-        assert solution.objective == pytest.approx(float(exact), rel=2e-6, abs=1e-5)
+        assert 0 <= solution.duality_gap <= 64 * jnp.finfo(jnp.float32).eps
+        exact = hard_solutions()[name].loss
+        assert solution.loss == pytest.approx(float(exact), rel=2e-6, abs=1e-5)
 
 
 def test_what_was_set_to_zero_by_mistake_comes_back():
@@ -179,28 +179,28 @@ def test_what_was_set_to_zero_by_mistake_comes_back():
     x, w = rng.standard_t(2, size=300) * 3, np.random.default_rng(7).dirichlet(np.full(300, 0.05))
     L = -0.5 * (x[:, None] - np.linspace(x.min(), x.max(), 60)) ** 2
     found = gj.solve_weights(*(jnp.asarray(a, jnp.float32) for a in (L, w)))
-    assert found.gap < 1e-2
+    assert found.duality_gap < 1e-2
     exact = gj.solve_weights(L, w)
     assert exact.status == gj.Status.OK
-    assert float(found.objective) == pytest.approx(float(exact.objective), abs=2e-6)
+    assert float(found.loss) == pytest.approx(float(exact.loss), abs=2e-6)
 
 
 def test_blocks_agree():
     L = np.random.default_rng(2).normal(size=(9000, 5))
     solution = gj.solve_weights(L)
-    assert solution.gap <= 1e-8
-    assert solution.objective == pytest.approx(
+    assert solution.duality_gap <= 1e-8
+    assert solution.loss == pytest.approx(
         objective(L, np.full(9000, 1 / 9000), solution.weights), abs=1e-12
     )
 
 
 def test_gap_bounds_what_is_missing():
     L, w, _ = HARD["unequal rows"]
-    best = hard_solutions()["unequal rows"].objective
+    best = hard_solutions()["unequal rows"].loss
     solution = gj.solve_weights(L, w, max_steps=2)
     assert solution.num_steps == 2
     assert solution.status == gj.Status.STEP_LIMIT
-    assert 0 < solution.objective - best <= solution.gap
+    assert 0 < solution.loss - best <= solution.duality_gap
 
 
 def test_derivatives():
@@ -210,7 +210,7 @@ def test_derivatives():
 
     def some(L, w):
         solution = gj.solve_weights(L, w, tolerance=1e-13)
-        value = jnp.sum(jnp.arange(1.0, 7.0) * solution.weights**2) + solution.objective
+        value = jnp.sum(jnp.arange(1.0, 7.0) * solution.weights**2) + solution.loss
         return value, solution.weights
 
     gradient = jax.jit(jax.value_and_grad(some, argnums=(0, 1), has_aux=True))
@@ -267,7 +267,7 @@ def test_errors_and_statuses():
         assert words in str(error.value)
     empty = jnp.array([[0.0, 0.0], [-jnp.inf, -jnp.inf], [0.0, 0.0]])
     unused = gj.solve_weights(empty, [1.0, 0.0, 1.0])
-    assert (unused.status, float(unused.objective)) == (gj.Status.OK, 0.0)
+    assert (unused.status, float(unused.loss)) == (gj.Status.OK, 0.0)
     negative = jax.jit(gj.solve_weights)(jnp.zeros((3, 2)), jnp.array([1.0, -0.5, 1.0]))
     assert negative.status == gj.Status.DIVERGED
     for table, status in [
@@ -277,7 +277,7 @@ def test_errors_and_statuses():
     ]:
         solution = jax.jit(gj.solve_weights)(table)
         assert solution.status == status
-        assert solution.gap == solution.objective == np.inf
+        assert solution.duality_gap == solution.loss == np.inf
         np.testing.assert_array_equal(solution.weights, 0.5)
 
 
@@ -291,8 +291,8 @@ def test_as_a_weight_rule():
     state, info = solver.step(solver.init(START), TARGET)
     table = oracle.log_joint(MEANS, np.ones(5), POINTS)
     alone = gj.solve_weights(table, POINT_WEIGHTS)
-    assert info.weight_gap < 1e-10
-    assert info.loss == pytest.approx(float(alone.objective), abs=1e-10)
+    assert info.duality_gap < 1e-10
+    assert info.loss == pytest.approx(float(alone.loss), abs=1e-10)
     np.testing.assert_allclose(state.mixture.weights, alone.weights, atol=1e-6)
 
 
