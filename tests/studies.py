@@ -1,5 +1,7 @@
 """What the tests of `gemjax run` share: a short study, its command line, and what must hold."""
 
+import csv
+
 import numpy as np
 
 from gemjax import cli
@@ -56,3 +58,13 @@ def one_line(errors, *words):
     assert errors.count("\n") == 1, errors
     for word in words:
         assert str(word) in errors
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def refused(capsys, arguments, *words):
+    """Bad input: exit code 2 and one line with all the words."""
+    fails(capsys, 2, [str(a) for a in arguments], *words)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from gemjax.cli.files.files import InputError
+from gemjax.cli.files.read import InputError
 from gemjax.cli.study import config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +72,7 @@ BAD = [
     ({"model": {"num_components": 0}}, "model.num_components must be at least 1, got 0"),
     ({"model": {"num_components": True}}, "model.num_components must be an integer, got True"),
     ({"model": {"num_components": []}}, "model.num_components is an empty list"),
-    ({"model": {"init": "spectral"}}, "model.rank is needed"),
+    ({"model": {"init": "spectral"}}, "needs model.rank"),
     ({"sweep": {"num_seeds": [1, 2]}}, r"must be an integer, got \[1, 2\] \(lists span a grid in"),
     ({"target": {"kind": "file"}}, "target.path is needed"),
     ({"target": {"on_disk": True}}, 'target.on_disk needs target.kind = "file"'),
@@ -81,7 +81,7 @@ BAD = [
             "target": {"kind": "file", "path": "x.npy", "on_disk": True},
             "model": {"init": "plus_plus"},
         },
-        'model.init = "plus_plus" cannot start from a target.on_disk',
+        'target.on_disk goes with neither .* got model.init = "plus_plus"',
     ),
     ({"truth": {"num_components": 4, "dim": 2}}, "too many for a simplex in truth.dim = 2"),
     ({"truth": {"kind": "ring", "dim": 1}}, "truth.dim must be at least 2 for a ring"),

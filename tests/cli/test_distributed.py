@@ -12,7 +12,7 @@ import jax
 import pytest
 
 from gemjax import cli
-from gemjax.cli.files.files import InputError
+from gemjax.cli.files.read import InputError
 from gemjax.cli.process import devices
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,14 +5,8 @@ import gzip
 import numpy as np
 import pytest
 
-from gemjax.cli.files.files import (
-    InputError,
-    check_points,
-    jsonable,
-    read_points,
-    replacing,
-    write_csv,
-)
+from gemjax.cli.files.read import InputError, check_points, read_points
+from gemjax.cli.files.write import jsonable, replacing, write_csv
 
 TABLE = np.array([[1.5, -2.0], [3.0, 4e5], [0.25, 1e-3]])
 LINES = ["1.5{0}-2.0", "3{0}4e5", "0.25{0}0.001"]

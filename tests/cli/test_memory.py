@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from studies import SHORT, command, fails
 
+import gemjax as gj
 from gemjax import cli
 from gemjax.cli.process.memory import Batches
-from gemjax.cli.study import case as experiment
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def test_a_batch_that_fits_holds_for_what_is_as_large():
 
 def limited(monkeypatch, largest):
     """A device whose memory holds `largest` seeds; returns the batches that were tried."""
-    sweep, tried = experiment.sweep, []
+    sweep, tried = gj.sweep, []
 
     def small(*arguments, batch_size, **options):
         tried.append(batch_size)
@@ -41,7 +41,7 @@ def limited(monkeypatch, largest):
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 byte")
         return sweep(*arguments, batch_size=batch_size, **options)
 
-    monkeypatch.setattr(experiment, "sweep", small)
+    monkeypatch.setattr(gj, "sweep", small)
     return tried
 
 

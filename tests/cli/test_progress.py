@@ -10,10 +10,9 @@ from pathlib import Path
 import jax
 import pytest
 
-from gemjax.cli.process import progress
+from gemjax.cli.process.progress import Progress
 from gemjax.cli.study import config
 from gemjax.cli.study import run as running
-from gemjax.cli.study.tally import Progress
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = """
@@ -43,12 +42,12 @@ def study(tmp_path):
 
 def run(path, out, *, resume=False, on_piece):
     told = []
-    summary = running.run(
+    record = running.run(
         config.load(path), out, force=False, resume=resume, chosen=jax.devices()[:1], draw=None,
         on_piece=on_piece, tell=told.append,
     )  # fmt: skip
     assert told == []
-    return summary
+    return record
 
 
 class EnoughError(Exception):
@@ -65,7 +64,7 @@ def test_progress_of_a_run_and_of_its_resumption(study, tmp_path):
 
     with pytest.raises(EnoughError):
         run(study, tmp_path / "out", on_piece=stop_at_28)
-    summary = run(study, tmp_path / "out", resume=True, on_piece=second.append)
+    finished = run(study, tmp_path / "out", resume=True, on_piece=second.append)
     assert [r.seeds for r in first] == [0, 8, 16, 20, 28]
     assert [r.seeds for r in second] == [28, 36, 40]
     assert {r.total_seeds for r in first + second} == {40}
@@ -79,7 +78,7 @@ def test_progress_of_a_run_and_of_its_resumption(study, tmp_path):
         assert record.seconds_left == pytest.approx(
             spent * (40 - record.seeds) / (record.seeds - 28)
         )
-    rates = [point["success_rate"] for point in summary["points"]]
+    rates = [point["success_rate"] for point in finished.summary["points"]]
     assert 0 < rates[0] < 1
     assert 0 < rates[1] < 1
     assert first[0].success is None
@@ -89,13 +88,9 @@ def test_progress_of_a_run_and_of_its_resumption(study, tmp_path):
 
 
 def test_note():
-    assert progress.note(Progress(0, 40, None, None, None, None)) == ""
-    assert progress.note(Progress(8, 40, 12345.6, 3725.4, None, None)) == (
-        "12,346 it/s, 1:02:05 left"
-    )
-    assert progress.note(Progress(8, 40, None, None, 0.5, 0.75)) == (
-        "recovered 0.50 here, 0.75 overall"
-    )
+    assert Progress(0, 40, None, None, None, None).note == ""
+    assert Progress(8, 40, 12345.6, 3725.4, None, None).note == ("12,346 it/s, 1:02:05 left")
+    assert Progress(8, 40, None, None, 0.5, 0.75).note == ("recovered 0.50 here, 0.75 overall")
 
 
 def test_bar_on_a_terminal(study, tmp_path):

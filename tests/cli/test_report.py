@@ -4,28 +4,30 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from gemjax.cli.report import tables as report
+from gemjax.cli import results
+from gemjax.cli.report.tables import run_table
 
 
 @pytest.mark.parametrize(("hits", "trials"), [(0, 32), (21, 32), (32, 32), (1, 1), (700, 1024)])
 def test_wilson_against_scipy(hits, trials):
     expected = binomtest(hits, trials).proportion_ci(0.95, method="wilson")
-    np.testing.assert_allclose(report.wilson(hits, trials), expected, atol=1e-12)
+    np.testing.assert_allclose(results.wilson(hits, trials), expected, atol=1e-12)
 
 
 def test_wilson_published():
     # Newcombe 1998, Statistics in Medicine 17, table I: 81 of 263.
-    np.testing.assert_allclose(report.wilson(81, 263), (0.2553, 0.3662), atol=5e-5)
+    np.testing.assert_allclose(results.wilson(81, 263), (0.2553, 0.3662), atol=5e-5)
 
 
 def test_reached():
     history = np.array([[3.0, 1.5, 1.05], [3.0, 2.0, 1.5], [1.0, 1.0, 1.0]])
-    assert report.reached(history, 1.0, 0.1, 5).tolist() == [15, 0, 5]
+    assert results.reached(history, 1.0, 0.1, 5).tolist() == [15, 0, 5]
 
 
 ARRAYS = {
     "status": np.array([0, 1, 0, 0]),
     "loss": np.array([1.5, np.inf, 1.0, 2.0]),
+    "excess_loss": np.array([0.5, np.inf, 0.0, 1.0]),
     "duality_gap": np.array([1e-6, np.inf, 2e-6, 3e-6]),
     "recovered": np.array([True, True, True, False]),
     "mean_error": np.array([0.01, 0.02, 0.03, np.inf]),
@@ -44,7 +46,7 @@ ARRAYS = {
 
 
 def test_seed_rows():
-    header, rows = report.seed_rows({"model.num_components": 7}, ARRAYS, truth_loss=1.0)
+    header, rows = results.seed_rows({"model.num_components": 7}, ARRAYS)
     assert all(len(row) == len(header) for row in rows)
     first = dict(zip(header, rows[0], strict=True))
     assert first["model.num_components"] == 7
@@ -60,7 +62,7 @@ def test_seed_rows():
 
 
 def test_point_summary_counts_a_diverged_seed_as_a_failure():
-    summary = report.point_summary({}, ARRAYS, truth_loss=1.0)
+    summary = results.point_summary({}, ARRAYS, truth_loss=1.0)
     assert (summary["num_recovered"], summary["num_diverged"]) == (2, 1)
     assert summary["success_rate"] == 0.5
     assert summary["median_loss"] == 1.5
@@ -69,16 +71,16 @@ def test_point_summary_counts_a_diverged_seed_as_a_failure():
 
 
 def test_outcomes_in_the_summary_and_the_table():
-    summary = report.point_summary({}, ARRAYS, truth_loss=1.0)
+    summary = results.point_summary({}, ARRAYS, truth_loss=1.0)
     assert summary["outcomes"] == {"recovered": 2, "one-fits-many": 1, "diverged": 1}
-    failed = report.point_summary({}, ARRAYS | {"outcome": np.array([6, 1, 6, 0])}, 1.0)
-    good = report.point_summary({}, ARRAYS | {"outcome": np.zeros(4, int)}, 1.0)
-    header, rows = report.table([failed, good])
+    failed = results.point_summary({}, ARRAYS | {"outcome": np.array([6, 1, 6, 0])}, 1.0)
+    good = results.point_summary({}, ARRAYS | {"outcome": np.zeros(4, int)}, 1.0)
+    header, rows = run_table([failed, good])
     column = header.index("failures")
     assert [row[column] for row in rows] == ["2 collapsed, 1 one-fits-many", ""]
-    assert "failures" not in report.table([good])[0]
+    assert "failures" not in run_table([good])[0]
     del good["outcomes"]  # as an earlier version wrote it
-    header, rows = report.table([good])
+    header, rows = run_table([good])
     assert len(header) == len(rows[0])
 
 
@@ -88,8 +90,8 @@ def test_summary_of_nothing_but_failures():
         "loss": np.array([np.inf]),
         "duality_gap": np.array([np.inf]),
     }
-    summary = report.point_summary({}, arrays, None)
+    summary = results.point_summary({}, arrays, None)
     assert summary["median_loss"] is None
-    header, rows = report.table([summary])
+    header, rows = run_table([summary])
     assert len(header) == len(rows[0])
     assert "none" in rows[0]

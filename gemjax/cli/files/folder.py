@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gemjax.cli.files.files import InputError, write_json
+from gemjax.cli.files.read import InputError
+from gemjax.cli.files.write import write_json
 
 try:
     import fcntl
@@ -28,6 +29,7 @@ _OURS = (
     "results.csv",
     "history.npz",
     "components.csv",
+    "components.npz",
     "labels.csv",
     "responsibilities.npy",
     "config.toml",
@@ -76,10 +78,18 @@ def claim(
 
 def summary(out: Path) -> dict[str, Any] | None:
     """summary.json of a finished run, None where there is none."""
-    try:
-        return json.loads((out / _SUMMARY).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    return _content(out / _SUMMARY)
+
+
+@contextlib.contextmanager
+def finished(out: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Holds the finished result in `out`; yields its command and its summary."""
+    manifest, content = _content(out / _MANIFEST) or {}, summary(out)
+    command = manifest.get("command")
+    if manifest.get("program") != "gemjax" or content is None or command not in ("run", "fit"):
+        raise InputError(f"{out}: holds no finished result of `gemjax run` or `gemjax fit`")
+    with _lock(out):
+        yield command, content
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], place: Any) -> list[str]:
@@ -140,15 +150,21 @@ def _read(out: Path) -> dict[str, Any] | None:
         raise InputError(f"--out {out}: is a file, not a folder")
     if not out.is_dir() or all(_is_trace(path.name) for path in out.iterdir()):
         return None
-    try:
-        content = json.loads((out / _MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        content = None
-    if not isinstance(content, dict) or content.get("program") != "gemjax":
+    manifest = _content(out / _MANIFEST)
+    if manifest is None or manifest.get("program") != "gemjax":
         raise InputError(
             f"--out {out}: holds files that gemjax did not write; choose another folder"
         )
-    return content
+    return manifest
+
+
+def _content(path: Path) -> dict[str, Any] | None:
+    """Of a JSON file that holds a table."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
 
 
 def _is_trace(name: str) -> bool:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
+from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh
 
-from gemjax.cli.files.files import InputError
+import gemjax
+from gemjax.cli.files.read import InputError
 
 _PLATFORMS = ("cpu", "gpu", "tpu")
 
@@ -40,19 +43,19 @@ def choose(request: str | None) -> list[jax.Device]:
     Raises:
       InputError: a platform that JAX does not have here, or fewer devices than asked for.
     """
-    platform, count = _parse(request)
+    wanted, count = _parse(request)
     # Set by the user, or by a program around this one.
     already = jax.config.jax_num_cpu_devices  # type: ignore[attr-defined]
     with contextlib.suppress(RuntimeError):  # JAX has started: what it has is what there is
-        if platform == "cpu":
+        if wanted == "cpu":
             jax.config.update("jax_platforms", "cpu")
         if already < (count or (_cores() if already < 1 else 0)):
             jax.config.update("jax_num_cpu_devices", count or _cores())
     try:
-        devices = jax.devices(platform)
+        devices = jax.devices(wanted)
     except RuntimeError:
         raise InputError(
-            f"--devices {request}: JAX finds no {platform} here, only {jax.default_backend()}; "
+            f"--devices {request}: JAX finds no {wanted} here, only {jax.default_backend()}; "
             "install the jax that has it (see JAX's installation guide), or leave --devices out"
         ) from None
     chosen = []
@@ -77,16 +80,16 @@ def _cores() -> int:
 def _parse(request: str | None) -> tuple[str | None, int | None]:
     if request is None:
         return None, None
-    platform, _, count = request.partition(":")
-    if platform.isdigit() and not count:
-        platform, count = "", platform
-    good = platform in (*_PLATFORMS, "") and (count.isdigit() or not count)
-    if not good or not (platform or count) or (count and int(count) < 1):
+    wanted, _, count = request.partition(":")
+    if wanted.isdigit() and not count:
+        wanted, count = "", wanted
+    good = wanted in (*_PLATFORMS, "") and (count.isdigit() or not count)
+    if not good or not (wanted or count) or (count and int(count) < 1):
         raise InputError(
             f"--devices {request}: must be a count, one of {', '.join(_PLATFORMS)}, or both as in "
             "gpu:4"
         )
-    return platform or None, int(count) if count else None
+    return wanted or None, int(count) if count else None
 
 
 def mesh(devices: list[jax.Device], num_seeds: int, *, spread_points: bool = True) -> Mesh | None:
@@ -103,6 +106,19 @@ def mesh(devices: list[jax.Device], num_seeds: int, *, spread_points: bool = Tru
         along_seeds = max(s for s in range(1, D + 1) if D % s == 0 and s <= num_seeds)
     shape = (along_seeds, D // along_seeds)
     return Mesh(np.array(devices).reshape(shape), ("seed", "data"), axis_types=(AxisType.Auto,) * 2)
+
+
+def provenance() -> dict[str, Any]:
+    """Where and with what a result is computed."""
+    device = jax.devices()[0]
+    return {
+        "gemjax": gemjax.__version__,
+        "jax": jax.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "device": f"{device.platform}: {device.device_kind}",
+        "num_devices": jax.device_count(),
+    }
 
 
 def is_first() -> bool:

@@ -1,7 +1,8 @@
-"""The bar that shows progress on a terminal, on stderr; nothing elsewhere."""
+"""How far a run is, and the bar that shows it on a terminal, on stderr; nothing elsewhere."""
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import ExitStack
 
 from rich.console import Console
@@ -15,7 +16,37 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 from rich.table import Column
 
-from gemjax.cli.study.tally import Progress
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Between two pieces of a run.
+
+    Attributes:
+      seeds, total_seeds: done, by this process or an earlier one, and of the whole run.
+      rate: iterations per second of this process, None before its first piece.
+      seconds_left: at that rate.
+      point_success, success: share of the seeds done that were recovered, of the grid point at
+        work and of all; None without a truth, or a seed.
+    """
+
+    seeds: int
+    total_seeds: int
+    rate: float | None
+    seconds_left: float | None
+    point_success: float | None
+    success: float | None
+
+    @property
+    def note(self) -> str:
+        """What stands beside the bar."""
+        parts = []
+        if self.rate is not None and self.seconds_left is not None:
+            minutes, seconds = divmod(round(self.seconds_left), 60)
+            left = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d} left"
+            parts += [f"{self.rate:,.0f} it/s", left]
+        if self.success is not None and self.point_success is not None:
+            parts.append(f"recovered {self.point_success:.2f} here, {self.success:.2f} overall")
+        return ", ".join(parts)
 
 
 class Display(ExitStack):
@@ -42,15 +73,3 @@ class Display(ExitStack):
 
     def tell(self, line: str) -> None:
         self._bar.console.print(f"gemjax: {line}", markup=False, highlight=False, soft_wrap=True)
-
-
-def note(progress: Progress) -> str:
-    """What a run's progress says beside its bar."""
-    parts = []
-    if progress.rate is not None and progress.seconds_left is not None:
-        minutes, seconds = divmod(round(progress.seconds_left), 60)
-        left = f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d} left"
-        parts += [f"{progress.rate:,.0f} it/s", left]
-    if progress.success is not None and progress.point_success is not None:
-        parts.append(f"recovered {progress.point_success:.2f} here, {progress.success:.2f} overall")
-    return ", ".join(parts)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gemjax.cli.study.case import array_names
-from gemjax.cli.study.config import Config, Point
+from gemjax.cli import results
+from gemjax.cli.files.read import read_arrays
+from gemjax.cli.study.config import Config
+from gemjax.cli.study.settings import GridPoint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,22 +36,14 @@ def pieces(config: Config, seeds_per_piece: int) -> list[Piece]:
     return out
 
 
-def read(path: Path, piece: Piece, point: Point) -> dict[str, np.ndarray] | None:
+def read(path: Path, piece: Piece, point: GridPoint) -> dict[str, np.ndarray] | None:
     """The arrays of a finished piece, None if its file is damaged or another's."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except Exception:  # what a damaged zip file raises has nothing in common
+    arrays = read_arrays(path)
+    if arrays is None:
         return None
-    per_seed = array_names(point)
-    whole = ["batch"]
+    whole = {"batch"}
     if point.report.weights and piece.first_seed == 0:
-        whole.append("followed_weights")
-    records = point.solver.num_iterations // point.solver.record_every
-    good = (
-        arrays.keys() == {*per_seed, *whole}
-        and all(arrays[name].shape[:1] == (piece.num_seeds,) for name in per_seed)
-        and arrays["history_loss"].shape == (piece.num_seeds, records)
-        and arrays["weights"].shape == (piece.num_seeds, point.model.num_components)
-    )
+        whole.add("followed_weights")
+    per_seed = {name: array for name, array in arrays.items() if name not in whole}
+    good = whole <= arrays.keys() and results.fits(per_seed, piece.num_seeds, point)
     return arrays if good else None

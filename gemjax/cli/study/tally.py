@@ -1,34 +1,13 @@
-"""How far a run is: a record for whoever shows it, and the count behind it."""
+"""How far a run is: the count behind what is shown."""
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
-from gemjax._base.records import Status
+from gemjax.cli import results
+from gemjax.cli.process.progress import Progress
 from gemjax.cli.study.config import Config
 from gemjax.cli.study.pieces import Piece
-
-
-@dataclasses.dataclass(frozen=True)
-class Progress:
-    """Between two pieces of a run.
-
-    Attributes:
-      seeds, total_seeds: done, by this process or an earlier one, and of the whole run.
-      rate: iterations per second of this process, None before its first piece.
-      seconds_left: at that rate.
-      point_success, success: share of the seeds done that were recovered, of the grid point at
-        work and of all; None without a truth, or a seed.
-    """
-
-    seeds: int
-    total_seeds: int
-    rate: float | None
-    seconds_left: float | None
-    point_success: float | None
-    success: float | None
 
 
 class Tally:
@@ -48,8 +27,7 @@ class Tally:
         """Counts a piece: computed in so many seconds, or read back."""
         self._done[piece.point] += piece.num_seeds
         if self._has_truth:
-            good = arrays["recovered"] & (arrays["status"] == Status.OK)
-            self._recovered[piece.point] += int(good.sum())
+            self._recovered[piece.point] += results.num_recovered(arrays)
         if seconds is not None:
             self._new_iterations += piece.num_seeds * self._iterations[piece.point]
             self._seconds += seconds

@@ -1,0 +1,260 @@
+"""One case: the data as arrays and how they are fitted, for `gemjax fit` and `gemjax run` alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+import gemjax as gj
+from gemjax.cli.files.read import InputError, column_names, open_target, read_weighted
+from gemjax.cli.study.settings import GridPoint, TargetTable, TruthTable, settings, start_settings
+
+_SEGMENTS = 20  # of a fit that shows its progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A grid point as arrays: what all its seeds share.
+
+    `units` lead from the file's units to those of the target, and back.
+    """
+
+    point: GridPoint
+    truth: gj.Mixture | None
+    truth_loss: float | None
+    target: gj.Target | gj.FileTarget
+    columns: list[str]
+    units: gj.Units
+    init: Callable[[jax.Array, Any, int], gj.Mixture]
+    solver: gj.Solver
+    escape: gj.Escape | None
+
+    @property
+    def key(self) -> jax.Array:
+        """Of which all starts are drawn."""
+        return jax.random.key(self.point.sweep.seed)
+
+    @property
+    def search_key(self) -> jax.Array:
+        """For searches; no start has this number."""
+        return jax.random.fold_in(self.key, np.uint32(2**32 - 1))
+
+    @property
+    def seed_size(self) -> tuple[int, ...]:
+        """The counts that a seed's memory grows with: N, d, n and what is recorded."""
+        return (*self.target.shape, self.point.model.num_components, self.point.num_records)
+
+    def batch_size(self, num_seeds: int) -> int:
+        """Seeds to fit side by side on a device that has `num_seeds`: the config's or `sweep`'s."""
+        default = gj.default_batch_size(num_seeds, *self.seed_size[::2])
+        return min(self.point.sweep.batch_size or default, num_seeds)
+
+    def start(self, seed: int) -> gj.Mixture:
+        """Where `sweep` starts this seed."""
+        key = jax.random.fold_in(self.key, seed)
+        return self.init(key, self.target, self.point.model.num_components)
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """Fits with a leading axis of seeds, and what is said of each; `loss` is the final one."""
+
+    fit: gj.Fit
+    loss: jax.Array
+    recovery: gj.Recovery | None
+    diagnosis: gj.Diagnosis | None
+    certificate: gj.Certificate | None
+
+
+def build(point: GridPoint, folder: Path) -> Case:
+    """The case of a grid point; paths are relative to `folder`."""
+    dtype = jnp.dtype(point.target.dtype)
+    truth = None if point.truth is None else _truth(point.truth, dtype)
+    target, columns, units = _target(point.target, truth, folder)
+    if truth is not None and truth.means.shape[1] != target.shape[1]:
+        raise InputError(
+            f"truth has dimension {truth.means.shape[1]}, the data of {point.target.path} "
+            f"{target.shape[1]}; they must agree"
+        )
+    truth_loss = None if truth is None else float(gj.loss(truth, target))
+    case = Case(
+        point, truth, truth_loss, target, columns, units, _init(point.model, truth),
+        _solver(point.solver, truth_loss), None,
+    )  # fmt: skip
+    try:
+        jax.eval_shape(case.start, 0)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{point.model.init}: {error}") from None
+    if not point.solver.escape:
+        return case
+    every = point.escape.every
+    # Whoever fits in several calls says when the last insertion may be; it settles for `every`.
+    last = point.solver.num_iterations - every
+    escape = gj.Escape(case.search_key, **_chosen(gj.Escape, point.escape), last=last)
+    return dataclasses.replace(case, escape=escape)
+
+
+def _chosen(owner: type, table: Any) -> dict[str, Any]:
+    """The library's settings, as a table has them."""
+    return {name: getattr(table, name) for name in settings(owner) if hasattr(table, name)}
+
+
+def _truth(table: TruthTable, dtype: Any) -> gj.Mixture:
+    weights = None if table.weights is None else jnp.asarray(table.weights, dtype)
+    if table.kind == "explicit":
+        return gj.make_mixture(jnp.asarray(table.means, dtype), weights)
+    key = [jax.random.key(table.seed)] if table.kind == "random" else []
+    separation = jnp.asarray(table.separation, dtype)
+    return gj.truth.KINDS[table.kind](*key, table.num_components, table.dim, separation, weights)
+
+
+def _target(
+    table: TargetTable, truth: gj.Mixture | None, folder: Path
+) -> tuple[gj.Target | gj.FileTarget, list[str], gj.Units]:
+    """What is fitted, the names of its columns, and its units."""
+    # With a truth the data are in its coordinates; without one they are centred.
+    centred = truth is None
+    target: gj.Target | gj.FileTarget
+    if table.kind == "file":
+        assert table.path is not None  # checked with the config
+        path = folder / table.path
+        if table.on_disk:
+            target = open_target(path, table.scale, table.dtype, centred=centred)
+            return target, column_names(target.shape[1]), target.units
+        points, weights, columns = read_weighted(path, table.columns, table.weights)
+        offset = np.average(points, axis=0, weights=weights) if centred else np.zeros(len(columns))
+        units = gj.Units(offset, table.scale)
+        heft = None if weights is None else jnp.asarray(weights, table.dtype)
+        target = gj.empirical(jnp.asarray(units.to_model(points), table.dtype), heft)
+        return target, columns, units
+    assert truth is not None  # checked with the config
+    if table.kind == "population":
+        target = gj.population(truth, num_nodes=table.num_nodes)
+    else:
+        target = gj.empirical(gj.sample(jax.random.key(table.seed), truth, table.num_samples))
+    d = target.shape[1]
+    return target, column_names(d), gj.Units(np.zeros(d), 1.0)
+
+
+def _init(table: Any, truth: gj.Mixture | None) -> Callable[[jax.Array, Any, int], gj.Mixture]:
+    start = gj.initialize.STARTS[table.init]
+    if table.init == "from_mixture":
+        return lambda key, _, n: start(key, truth, n)
+    more = {name: getattr(table, name) for name in start_settings(table.init)}
+    return partial(start, **more) if more else start
+
+
+def _solver(table: Any, truth_loss: float | None) -> gj.Solver:
+    if table.method == "classical_em":
+        return gj.classical_em(active_weight=table.active_weight)
+    # In the population limit, of which the config makes sure, nothing is better than the truth.
+    least = {"optimal_loss": truth_loss} if table.mean_rule == "polyak" else {}
+    return gj.GradientEM(**_chosen(gj.GradientEM, table), **least)
+
+
+def fit_block(
+    case: Case, first_seed: int, num_seeds: int, mesh: Mesh | None, batch_size: int
+) -> gj.Fit:
+    """Fits a block of seeds."""
+    length = case.point.solver
+    fits = gj.sweep(
+        case.key, case.solver, case.target, num_seeds=num_seeds, first_seed=first_seed,
+        num_components=case.point.model.num_components, init=case.init, escape=case.escape,
+        num_iterations=length.num_iterations, tolerance=length.tolerance,
+        record_every=length.record_every, batch_size=batch_size, mesh=mesh,
+    )  # fmt: skip
+    _wait(fits)
+    # What several processes computed together, each now goes on with by itself.
+    return jax.tree.map(np.asarray, fits)
+
+
+def fit_best(
+    case: Case, on_progress: Callable[[int, int], None]
+) -> tuple[gj.Fit, int, list[float]]:
+    """The fit whose final loss is lowest, its seed, and the losses of all seeds.
+
+    Each runs in several calls, so that progress can be shown and Ctrl-C is heard.
+    """
+    T, S = case.point.solver.num_iterations, case.point.sweep.num_seeds
+    fits: list[gj.Fit] = []
+    losses: list[float] = []
+    on_progress(0, T * S)
+    for seed in range(S):
+        fit: Any = case.start(seed)
+        segment = max(1, T // _SEGMENTS)
+        for done in range(0, T, segment):
+            fit = _go_on(case, fit, min(segment, T - done), 1)
+            on_progress(seed * T + min(done + segment, T), T * S)
+            if int(fit.status) != gj.Status.OK:
+                break
+        good = int(fit.status) != gj.Status.DIVERGED
+        losses.append(float(gj.loss(fit.mixture, case.target)) if good else float("inf"))
+        fits.append(fit)
+    best = int(np.argmin(losses))
+    return fits[best], best, losses
+
+
+def follow_weights(case: Case) -> np.ndarray:
+    """(T // record_every + 1, n) weights of the first seed, from the start on."""
+    fit: Any = case.start(0)
+    weights, every = [fit.weights], case.point.solver.record_every
+    for _ in range(case.point.num_records):
+        fit = _go_on(case, fit, every, every)
+        weights.append(fit.mixture.weights)
+    return np.stack(weights)
+
+
+def _go_on(
+    case: Case, start: gj.Mixture | gj.Fit, num_iterations: int, record_every: int
+) -> gj.Fit:
+    return gj.fit(
+        case.solver, case.target, start, num_iterations=num_iterations, record_every=record_every,
+        tolerance=case.point.solver.tolerance, escape=case.escape,
+    )  # fmt: skip
+
+
+def assess(case: Case, fits: gj.Fit) -> Found:
+    """What can be said of fits, with a leading axis of seeds: all that the config asks for."""
+    losses = _losses(fits.mixture, case.target)
+    judged = (None, None) if case.truth is None else _judge(fits, case.truth)
+    certificate = None
+    if case.point.report.certificate:
+        certificate = _certify(fits.mixture, case.target, case.search_key)
+        _wait(certificate)
+    return Found(fits, losses, *judged, certificate)
+
+
+def _wait(arrays: Any) -> None:
+    """Until the device is done. Python hears Ctrl-C between these naps, but not inside JAX."""
+    while not all(leaf.is_ready() for leaf in jax.tree.leaves(arrays)):
+        time.sleep(0.002)
+
+
+@jax.jit
+def _losses(mixtures: gj.Mixture, target: gj.Target | gj.FileTarget) -> jax.Array:
+    return jax.lax.map(lambda mixture: gj.loss(mixture, target), mixtures)
+
+
+@jax.jit
+def _judge(fits: gj.Fit, truth: gj.Mixture) -> tuple[gj.Recovery, gj.Diagnosis]:
+    over_seeds = (0, None)
+    return (
+        jax.vmap(gj.recovery, in_axes=over_seeds)(fits.mixture, truth),
+        jax.vmap(gj.diagnose, in_axes=(*over_seeds, 0))(fits.mixture, truth, fits.status),
+    )
+
+
+@jax.jit
+def _certify(
+    mixtures: gj.Mixture, target: gj.Target | gj.FileTarget, key: jax.Array
+) -> gj.Certificate:
+    return jax.lax.map(lambda mixture: gj.certificate(mixture, target, key), mixtures)

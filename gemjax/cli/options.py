@@ -1,0 +1,88 @@
+"""Options that several commands have, and those of `gemjax fit` that are keys of a config."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gemjax.cli.study.config import FIELDS, HINTS
+
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder for the results; by default runs/<name of the config or data>."),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace an earlier result of gemjax in that folder.")
+]
+NoFigures = Annotated[bool, typer.Option("--no-figures", help="Draw nothing.")]
+
+# Per option its key, its help, and its default where that is not the config's.
+# fmt: off
+_FIT: dict[str, tuple[Any, ...]] = {
+    "components": ("model.num_components", "n; more than the clusters you expect: 2 m log m of "
+                   "them is plenty.", inspect.Parameter.empty),
+    "scale": ("target.scale", "Known standard deviation of a cluster, in the data's units."),
+    "columns": ("target.columns", "Columns to fit: names or numbers from 1, with commas."),
+    "weights": ("target.weights", "Column that holds sample weights (name or number)."),
+    "on_disk": ("target.on_disk", "Read DATA (.npy) while fitting: it need not fit in memory."),
+    "precision": ("target.dtype", None),
+    "init": ("model.init", "Where to start: random points, D² seeding, or projected points."),
+    "rank": ("model.rank", "Principal directions for --init spectral."),
+    "seed": ("sweep.seed", "Of the random start."),
+    "seeds": ("sweep.num_seeds", "Starts; the lowest loss is kept.", 1),
+    "iterations": ("solver.num_iterations", "T; by default 100, and 1,000 with --escape.", None),
+    "tolerance": ("solver.tolerance", "Stop where an iteration lowers the loss by less (nats per "
+                  "point); by default after --iterations."),
+    "mean_rule": ("solver.mean_rule", "em moves a mean to its barycentre, overrelaxed ever farther "
+                  "while the loss falls; gradient is the paper's step.", "em"),
+    "monotone": ("solver.monotone", "Take em's step where another one raised the loss."),
+    "step_size": ("solver.step_size", "Of em and gradient, 1 at most; overrelaxed finds its own.",
+                  1.0),
+    "weight_rule": ("solver.weight_rule", None),
+    "weight_steps": ("solver.weight_steps", "Most weight steps per iteration.", 2),
+    "escape": ("solver.escape", "Where the fit stalls, insert a component that pays."),
+}
+# fmt: on
+# How errors speak of keys.
+NAMES = {key: "--" + name.replace("_", "-") for name, (key, *_) in _FIT.items()}
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options above: their types, choices and defaults are the config's."""
+    signature = inspect.signature(command, eval_str=True)
+    first, *rest = (p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD)
+    options = [_parameter(name, *said) for name, said in _FIT.items()]
+    command.__signature__ = signature.replace(parameters=[first, *options, *rest])  # type: ignore[attr-defined]
+    return command
+
+
+def _parameter(name: str, key: str, text: str | None, *default: Any) -> inspect.Parameter:
+    table, _, setting = key.partition(".")
+    field, hint = FIELDS[table][setting], HINTS[table][setting]
+    if "tuple" in str(hint):
+        hint = str | None
+    elif default == (None,):
+        hint = hint | None
+    flag = [NAMES[key]] if hint is bool else []
+    choices = field.metadata.get("choices")
+    option = typer.Option(*flag, metavar=choices and "|".join(choices), help=text)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[hint, option],
+        default=(*default, field.default)[0],
+    )  # fmt: skip
+
+
+def tables(given: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The options as the content of a config."""
+    content: dict[str, dict[str, Any]] = {}
+    for name, value in given.items():
+        table, _, key = _FIT[name][0].partition(".")
+        if "tuple" in str(HINTS[table][key]) and value is not None:
+            value = [part.strip() for part in value.split(",")]
+        if value is not None:
+            content.setdefault(table, {})[key] = value
+    return content

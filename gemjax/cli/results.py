@@ -1,0 +1,221 @@
+"""The columns of a result: what is known of each seed, where it comes from and where it goes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import gemjax as gj
+from gemjax.cli.case import Found
+from gemjax.cli.files.write import jsonable
+from gemjax.cli.study.settings import GridPoint
+
+Arrays = dict[str, np.ndarray]
+Summarize = Callable[[np.ndarray, np.ndarray], dict[str, Any]]  # of values, and which are good
+
+
+def is_good(status: np.ndarray) -> np.ndarray:
+    """Which seeds came to an end of their own."""
+    return np.isin(status, (gj.Status.OK, gj.Status.CONVERGED))
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Wilson's 95 % interval for a success rate (Wilson 1927)."""
+    z = 1.959963984540054
+    p, spread = successes / trials, z * z / trials
+    centre = (p + spread / 2) / (1 + spread)
+    half = math.sqrt(spread * (p * (1 - p) + spread / 4)) / (1 + spread)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def reached(history_loss: np.ndarray, floor: float, reach: float, every: int) -> np.ndarray:
+    """(S,) first recorded iteration with excess loss <= reach, 0 where there is none."""
+    hit = history_loss - floor <= reach
+    return np.where(hit.any(axis=1), (hit.argmax(axis=1) + 1) * every, 0)
+
+
+def num_recovered(arrays: Arrays) -> int:
+    """Seeds that recovered the truth."""
+    return int((arrays["recovered"] & is_good(arrays["status"])).sum())
+
+
+def outcome_name(code: Any) -> str:
+    """As in results.csv: one-fits-many."""
+    return gj.Outcome(int(code)).name.lower().replace("_", "-")
+
+
+def cell(value: Any) -> Any:
+    """A value as results.csv has it."""
+    if isinstance(value, np.bool_ | bool):
+        return int(value)
+    if isinstance(value, np.integer | int | str):
+        return value
+    if isinstance(value, tuple | list):
+        return " ".join(str(cell(v)) for v in value)
+    return f"{float(value):.9g}"
+
+
+def _median(values: np.ndarray) -> float | None:
+    return jsonable(np.median(values)) if len(values) else None
+
+
+def _median_of(name: str) -> Summarize:
+    return lambda values, good: {f"median_{name}": _median(values[good])}
+
+
+def _sum_as(key: str) -> Summarize:
+    return lambda values, good: {key: int(values.sum())}
+
+
+def _losses(values: np.ndarray, good: np.ndarray) -> dict[str, Any]:
+    best = jsonable(values[good].min()) if good.any() else None
+    return {"median_loss": _median(values[good]), "best_loss": best}
+
+
+def _success(values: np.ndarray, good: np.ndarray) -> dict[str, Any]:
+    hits, trials = int((values & good).sum()), len(values)
+    interval = list(wilson(hits, trials))
+    return {"num_recovered": hits, "success_rate": hits / trials, "success_interval_95": interval}
+
+
+def _outcomes(values: np.ndarray, good: np.ndarray) -> dict[str, Any]:
+    codes, counts = np.unique(values, return_counts=True)
+    return {"outcomes": {outcome_name(c): int(k) for c, k in zip(codes, counts, strict=True)}}
+
+
+def _reached(values: np.ndarray, good: np.ndarray) -> dict[str, Any]:
+    hits = values[values > 0]
+    return {"num_reached": len(hits), "median_iterations": _median(hits)}
+
+
+def _with_truth(point: GridPoint) -> bool:
+    return point.truth is not None
+
+
+def _certified(point: GridPoint) -> bool:
+    return point.report.certificate
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One value, or an array, per seed.
+
+    Attributes:
+      source: where in `Found` it is; or how it is derived, from the other columns, the grid point
+        and the truth's loss.
+      when: of which grid points it is known.
+      summarize: what summary.json says about it.
+      cell: how results.csv writes it; None if it does not.
+      shape: per seed; T records, n components, d dimensions.
+    """
+
+    name: str
+    source: str | Callable[[Arrays, GridPoint, float], np.ndarray]
+    when: Callable[[GridPoint], bool] = lambda point: True
+    summarize: Summarize = lambda values, good: {}
+    cell: Callable[[Any], Any] | None = cell
+    shape: str = ""
+
+
+# fmt: off
+COLUMNS = (
+    Column("status", "fit.status", cell=lambda code: gj.Status(int(code)).name,
+           summarize=lambda values, good: {"num_diverged": int((~good).sum())}),
+    Column("loss", "loss", summarize=_losses),
+    Column("excess_loss", lambda arrays, point, truth_loss: arrays["loss"] - truth_loss,
+           _with_truth, _median_of("excess_loss")),
+    Column("duality_gap", lambda arrays, point, truth_loss: arrays["history_duality_gap"][:, -1],
+           summarize=_median_of("duality_gap")),
+    Column("recovered", "recovery.recovered", _with_truth, _success),
+    Column("mean_error", "recovery.mean_error", _with_truth, _median_of("mean_error")),
+    Column("weight_error", "recovery.weight_error", _with_truth),
+    Column("stray_mass", "recovery.stray_mass", _with_truth),
+    Column("num_active", "recovery.num_active", _with_truth, _median_of("num_active")),
+    Column("outcome", "diagnosis.outcome", _with_truth, _outcomes, outcome_name),
+    Column("most_served", "diagnosis.most_served", _with_truth),
+    Column("most_sharing", "diagnosis.most_sharing", _with_truth),
+    Column("num_missed", "diagnosis.num_missed", _with_truth),
+    Column("surplus_mass", "diagnosis.surplus_mass", _with_truth),
+    Column("idle_mass", "diagnosis.idle_mass", _with_truth),
+    Column("spread", "diagnosis.spread", _with_truth),
+    Column("num_insertions", "fit.num_insertions", summarize=_sum_as("num_insertions")),
+    Column("num_iterations", "fit.num_iterations",
+           lambda point: point.solver.tolerance is not None, _median_of("num_iterations")),
+    Column("npmle_gap", "certificate.npmle_gap", _certified,
+           lambda values, good: {"median_npmle_gap": _median(values)}),
+    Column("npmle_usable", "certificate.npmle_usable", _certified, _sum_as("num_npmle_usable")),
+    Column("birth_gain", "certificate.birth_gain", _certified,
+           lambda values, good: {"largest_birth_gain": jsonable(values.max())}),
+    Column("birth_price", "certificate.birth_price", _certified,
+           lambda values, good: {"birth_price": jsonable(values[0])}, cell=None),
+    Column("birth_optimal", "certificate.birth_optimal", _certified, _sum_as("num_birth_optimal")),
+    Column("iterations", lambda arrays, point, truth_loss: reached(
+               arrays["history_loss"], truth_loss, point.report.reach, point.solver.record_every),
+           lambda point: point.report.reach is not None, _reached, lambda value: int(value) or ""),
+    Column("means", "fit.mixture.means", cell=None, shape="nd"),
+    Column("weights", "fit.mixture.weights", cell=None, shape="n"),
+    *(Column(f"history_{field.name}", f"fit.history.{field.name}", cell=None, shape="T")
+      for field in dataclasses.fields(gj.Info)),
+)
+# fmt: on
+
+
+def arrays_of(found: Found, point: GridPoint) -> Arrays:
+    """What a block of seeds leaves behind."""
+    return {
+        column.name: np.asarray(operator.attrgetter(column.source)(found))
+        for column in COLUMNS
+        if isinstance(column.source, str) and column.when(point)
+    }
+
+
+def fits(arrays: Arrays, num_seeds: int, point: GridPoint) -> bool:
+    """Whether these are the arrays that so many seeds of a grid point leave behind."""
+    expected = {c.name: c.shape for c in COLUMNS if isinstance(c.source, str) and c.when(point)}
+    if arrays.keys() != expected.keys():
+        return False
+    d = arrays["means"].shape[-1]
+    lengths = {"T": point.num_records, "n": point.model.num_components, "d": d}
+    return all(
+        arrays[name].shape == (num_seeds, *(lengths[axis] for axis in shape))
+        for name, shape in expected.items()
+    )
+
+
+def derived(arrays: Arrays, point: GridPoint, truth_loss: float | None) -> Arrays:
+    """The columns that follow from those of a block."""
+    return {
+        column.name: column.source(arrays, point, truth_loss)  # type: ignore[arg-type]
+        for column in COLUMNS
+        if callable(column.source) and column.when(point)
+    }
+
+
+def seed_rows(varying: dict[str, Any], arrays: Arrays) -> tuple[list[str], list[list[Any]]]:
+    """Header and one row per seed for results.csv."""
+    shown = [(c.name, c.cell) for c in COLUMNS if c.cell is not None and c.name in arrays]
+    settings = [cell(value) for value in varying.values()]
+    rows = [
+        [*settings, seed, *(write(arrays[name][seed]) for name, write in shown)]
+        for seed in range(len(arrays["loss"]))
+    ]
+    return [*varying, "seed", *(name for name, _ in shown)], rows
+
+
+def point_summary(
+    varying: dict[str, Any], arrays: Arrays, truth_loss: float | None
+) -> dict[str, Any]:
+    """What summary.json says about one grid point."""
+    good = is_good(arrays["status"])
+    out: dict[str, Any] = {"settings": dict(varying), "num_seeds": len(good)}
+    if truth_loss is not None:
+        out["truth_loss"] = truth_loss
+    for column in COLUMNS:
+        if column.name in arrays:
+            out |= column.summarize(arrays[column.name], good)
+    return out

@@ -1,0 +1,155 @@
+"""The tables of settings: names, types, defaults and limits of all that a user may choose.
+
+What the library has a setting for is read from the library.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import Any
+
+import gemjax as gj
+
+
+def _key(default: Any, **limits: Any) -> Any:
+    """A key with its limits, as the library's settings have them: least, above, below, choices."""
+    return dataclasses.field(default=default, metadata=limits)
+
+
+def settings(owner: type) -> dict[str, Any]:
+    """What a user may set of a record of the library: its fields that hold plain values."""
+    return {
+        field.name: field
+        for field in dataclasses.fields(owner)
+        if (field.default is None and not field.metadata.get("static"))
+        or isinstance(field.default, bool | int | float | str)
+    }
+
+
+def _keys_of(owner: type, *but: str) -> list[tuple[str, Any, Any]]:
+    """The settings of `owner` as fields of a table."""
+    return [
+        (
+            name,
+            float | None if f.default is None else type(f.default),
+            _key(f.default, **f.metadata),
+        )
+        for name, f in settings(owner).items()
+        if name not in but
+    ]
+
+
+def start_settings(init: str) -> dict[str, inspect.Parameter]:
+    """What a start asks for beside key, target and number of components."""
+    parameters = inspect.signature(gj.initialize.STARTS[init], eval_str=True).parameters
+    return dict(list(parameters.items())[3:])
+
+
+@dataclasses.dataclass(frozen=True)
+class TruthTable:
+    """[truth]: the mixture to be found."""
+
+    kind: str = _key("simplex", choices=(*gj.truth.KINDS, "explicit"))
+    num_components: int = _key(3, least=1)
+    dim: int = _key(2, least=1)
+    separation: float = _key(4.0, above=0)  # noise standard deviations
+    weights: tuple[float, ...] | None = None
+    means: tuple[tuple[float, ...], ...] | None = None  # for kind "explicit"
+    seed: int = _key(0, least=0)  # for kind "random"
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetTable:
+    """[target]: what is fitted."""
+
+    kind: str = _key("samples", choices=("samples", "population", "file"))
+    num_samples: int = _key(20_000, least=1)
+    num_nodes: int | None = _key(None, least=2)
+    path: str | None = None  # relative to the config file
+    columns: tuple[str, ...] | None = None
+    weights: str | None = None  # the column that holds sample weights
+    scale: float = _key(1.0, above=0)  # noise standard deviation of the file's data
+    on_disk: bool = False  # read the file (.npy) while fitting, instead of loading it
+    seed: int = _key(0, least=0)
+    dtype: str = _key("float32", choices=("float32", "float64"))
+
+
+# [model]: the mixture that is fitted, and where it starts, with the settings of the starts.
+ModelTable: Any = dataclasses.make_dataclass(
+    "ModelTable",
+    [
+        ("num_components", int, _key(7, least=1)),
+        ("init", str, _key("from_target", choices=tuple(gj.initialize.STARTS))),
+        *{
+            name: (name, parameter.annotation | None, _key(None))
+            for init in gj.initialize.STARTS
+            for name, parameter in start_settings(init).items()
+        }.values(),
+    ],
+    frozen=True,
+)
+
+# [solver]: GradientEM's settings, and the length of the run. The least loss is the truth's.
+SolverTable: Any = dataclasses.make_dataclass(
+    "SolverTable",
+    [
+        ("method", str, _key("gradient_em", choices=("gradient_em", "classical_em"))),
+        *_keys_of(gj.GradientEM, "optimal_loss"),
+        ("escape", bool, False),  # by the settings in [escape]
+        ("num_iterations", int, _key(300, least=1)),
+        ("record_every", int, _key(1, least=1)),
+        ("tolerance", float | None, _key(None, least=0)),  # all iterations without one
+    ],
+    frozen=True,
+)
+
+# [escape]: Escape's settings, for solver.escape.
+EscapeTable: Any = dataclasses.make_dataclass("EscapeTable", _keys_of(gj.Escape), frozen=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepTable:
+    """[sweep]: random starts per grid point."""
+
+    num_seeds: int = _key(32, least=1)
+    seed: int = _key(0, least=0)
+    batch_size: int | None = _key(None, least=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportTable:
+    """[report]: what to report beside the standard columns."""
+
+    reach: float | None = _key(None, above=0)  # excess loss whose first iteration is reported
+    weights: bool = False  # follow the weights of the first seed
+    certificate: bool = False  # of every seed's fit
+
+
+@dataclasses.dataclass(frozen=True)
+class GridPoint:
+    """One point of the grid: every table with one value per key."""
+
+    truth: TruthTable | None
+    target: TargetTable
+    model: Any
+    solver: Any
+    escape: Any
+    sweep: SweepTable
+    report: ReportTable
+
+    @property
+    def num_records(self) -> int:
+        """Of the iterations, how many the history holds."""
+        return self.solver.num_iterations // self.solver.record_every
+
+
+TABLES: dict[str, Any] = {
+    "truth": TruthTable,
+    "target": TargetTable,
+    "model": ModelTable,
+    "solver": SolverTable,
+    "escape": EscapeTable,
+    "sweep": SweepTable,
+    "report": ReportTable,
+}
