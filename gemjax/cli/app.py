@@ -22,6 +22,7 @@ from gemjax import __version__
 from gemjax.cli import fit, options
 from gemjax.cli import record as records
 from gemjax.cli.files.read import InputError
+from gemjax.cli.options import flag
 from gemjax.cli.process import devices
 from gemjax.cli.process.interrupt import STOPPED, Ended, one_line, sigterm
 from gemjax.cli.process.progress import Display, Progress
@@ -56,8 +57,7 @@ def run_command(
     out: options.Out = None,
     force: options.Force = False,
     resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Go on with the run in that folder, or start it if none."),
+        bool, flag("--resume", "Go on with the run in that folder, or start it if none.")
     ] = False,
     overrides: Annotated[
         list[str] | None,
@@ -72,8 +72,7 @@ def run_command(
         ),
     ] = None,
     distributed: Annotated[
-        bool,
-        typer.Option("--distributed", help="One of several processes, as srun or mpirun starts."),
+        bool, flag("--distributed", "One of several processes, as srun or mpirun starts.")
     ] = False,
     no_figures: options.NoFigures = False,
 ) -> None:
@@ -118,15 +117,11 @@ def fit_command(
         Path, typer.Argument(metavar="DATA", help=".csv, .csv.gz (header or not), .npy or .npz.")
     ],
     *,
-    no_certificate: Annotated[
-        bool,
-        typer.Option("--no-certificate", help="Do not ask how much the fit could still gain."),
-    ] = False,
     labels: Annotated[
-        bool, typer.Option("--labels", help="Write labels.csv: per point a row of components.csv.")
+        bool, flag("--labels", "Write labels.csv: per point a row of components.csv.")
     ] = False,
     responsibilities: Annotated[
-        bool, typer.Option("--responsibilities", help="Write responsibilities.npy, (N, n).")
+        bool, flag("--responsibilities", "Write responsibilities.npy, (N, n).")
     ] = False,
     out: options.Out = None,
     force: options.Force = False,
@@ -142,10 +137,7 @@ def fit_command(
     """
     if settings["iterations"] is None:
         settings["iterations"] = 1000 if settings["escape"] else 100
-    content = options.tables(settings)
-    content["target"] |= {"kind": "file", "path": str(data)}
-    content["report"] = {"certificate": not no_certificate}
-    loaded = config.build(content, options.NAMES)
+    loaded = options.config_of(settings, data)
     # x.csv.gz and x.csv both go to runs/x.
     out = out or Path("runs") / data.name.split(".")[0]
     draw = None if no_figures else _figures()
@@ -192,12 +184,9 @@ def main(arguments: list[str] | None = None) -> int:
     except typer.exceptions.TyperException as error:
         print(f"gemjax: {getattr(error, 'format_message', error.__str__)()}", file=sys.stderr)
         return 2
-    except InputError as error:
+    except (InputError, Ended) as error:
         print(f"gemjax: {error}", file=sys.stderr)
-        return 2
-    except Ended as error:
-        print(f"gemjax: {error}", file=sys.stderr)
-        return error.code
+        return error.code if isinstance(error, Ended) else 2
     if outcome == STOPPED:
         print("gemjax: stopped; there is no result", file=sys.stderr)
     return outcome if isinstance(outcome, int) else 0

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -64,8 +64,7 @@ class Case:
         return self.init(key, self.target, self.point.model.num_components)
 
 
-@dataclasses.dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """Fits with a leading axis of seeds, and what is said of each; `loss` is the final one."""
 
     fit: gj.Fit
@@ -224,13 +223,10 @@ def _go_on(
 
 def assess(case: Case, fits: gj.Fit) -> Found:
     """What can be said of fits, with a leading axis of seeds: all that the config asks for."""
-    losses = _losses(fits.mixture, case.target)
-    judged = (None, None) if case.truth is None else _judge(fits, case.truth)
-    certificate = None
-    if case.point.report.certificate:
-        certificate = _certify(fits.mixture, case.target, case.search_key)
-        _wait(certificate)
-    return Found(fits, losses, *judged, certificate)
+    key = case.search_key if case.point.report.certificate else None
+    said = _assess(fits.mixture, fits.status, case.target, case.truth, key)
+    _wait(said)
+    return Found(fits, *said)
 
 
 def _wait(arrays: Any) -> None:
@@ -240,21 +236,15 @@ def _wait(arrays: Any) -> None:
 
 
 @jax.jit
-def _losses(mixtures: gj.Mixture, target: gj.Target | gj.FileTarget) -> jax.Array:
-    return jax.lax.map(lambda mixture: gj.loss(mixture, target), mixtures)
-
-
-@jax.jit
-def _judge(fits: gj.Fit, truth: gj.Mixture) -> tuple[gj.Recovery, gj.Diagnosis]:
-    over_seeds = (0, None)
-    return (
-        jax.vmap(gj.recovery, in_axes=over_seeds)(fits.mixture, truth),
-        jax.vmap(gj.diagnose, in_axes=(*over_seeds, 0))(fits.mixture, truth, fits.status),
-    )
-
-
-@jax.jit
-def _certify(
-    mixtures: gj.Mixture, target: gj.Target | gj.FileTarget, key: jax.Array
-) -> gj.Certificate:
-    return jax.lax.map(lambda mixture: gj.certificate(mixture, target, key), mixtures)
+def _assess(
+    mixtures: gj.Mixture, status: jax.Array, target: Any, truth: gj.Mixture | None, key: Any
+) -> tuple[Any, ...]:
+    """`Found` but for the fit; without a truth or a key there is less to say."""
+    losses = jax.lax.map(lambda mixture: gj.loss(mixture, target), mixtures)
+    recovery = diagnosis = certificate = None
+    if truth is not None:
+        recovery = jax.vmap(gj.recovery, in_axes=(0, None))(mixtures, truth)
+        diagnosis = jax.vmap(gj.diagnose, in_axes=(0, None, 0))(mixtures, truth, status)
+    if key is not None:
+        certificate = jax.lax.map(lambda m: gj.certificate(m, target, key), mixtures)
+    return losses, recovery, diagnosis, certificate

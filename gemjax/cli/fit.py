@@ -31,7 +31,7 @@ def run(
     force: bool,
     labels: bool,
     responsibilities: bool,
-    draw: Callable[[Record], None] | None,
+    draw: record.Draw | None,
     on_progress: Callable[[int, int], None],
 ) -> Record:
     """Fits the one case of `config`, writes the folder `out` and returns its record."""
@@ -60,7 +60,7 @@ def run(
         write_csv(out / "components.csv", [*at.columns, "weight"], rows)
         if labels or responsibilities:
             _write_assignments(at, mixture, out, labels, responsibilities)
-        return record.finish(out, "fit", summary, [arrays], components, draw, begun)
+        return record.finish(Record(out, "fit", summary), [arrays], components, draw, begun)
 
 
 def _summary(

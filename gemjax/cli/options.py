@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gemjax.cli.study.config import FIELDS, HINTS
+from gemjax.cli.files.read import InputError
+from gemjax.cli.study.config import FIELDS, HINTS, Config, build
+
+
+def flag(name: str, text: str) -> Any:
+    """An option that is there or not."""
+    return typer.Option(name, help=text)
+
 
 Out = Annotated[
     Path | None,
-    typer.Option(help="Folder for the results; by default runs/<name of the config or data>."),
+    typer.Option(help="Folder for the results; by default runs/NAME."),
 ]
-Force = Annotated[
-    bool, typer.Option("--force", help="Replace an earlier result of gemjax in that folder.")
-]
-NoFigures = Annotated[bool, typer.Option("--no-figures", help="Draw nothing.")]
+Force = Annotated[bool, flag("--force", "Replace an earlier result of gemjax in that folder.")]
+NoFigures = Annotated[bool, flag("--no-figures", "Draw nothing.")]
 
 # Per option its key, its help, and its default where that is not the config's.
 # fmt: off
@@ -45,10 +51,11 @@ _FIT: dict[str, tuple[Any, ...]] = {
     "weight_rule": ("solver.weight_rule", None),
     "weight_steps": ("solver.weight_steps", "Most weight steps per iteration.", 2),
     "escape": ("solver.escape", "Where the fit stalls, insert a component that pays."),
+    "certificate": ("report.certificate", "Do not ask how much the fit could still gain.", True),
 }
 # fmt: on
-# How errors speak of keys.
-NAMES = {key: "--" + name.replace("_", "-") for name, (key, *_) in _FIT.items()}
+_NAMES = {key: "--" + name.replace("_", "-") for name, (key, *_) in _FIT.items()}
+_KEY = re.compile(r'\b([a-z]+\.[a-z_]+)(?: = (?:"(\w+)"|(\S+)))?')  # a key, and its value
 
 
 def with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -67,22 +74,32 @@ def _parameter(name: str, key: str, text: str | None, *default: Any) -> inspect.
         hint = str | None
     elif default == (None,):
         hint = hint | None
-    flag = [NAMES[key]] if hint is bool else []
+    names = [] if hint is not bool else [f" /--no-{name}" if default == (True,) else _NAMES[key]]
     choices = field.metadata.get("choices")
-    option = typer.Option(*flag, metavar=choices and "|".join(choices), help=text)
+    metavar, shown = choices and "|".join(choices), default != (True,)
+    option = typer.Option(*names, metavar=metavar, help=text, show_default=shown)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[hint, option],
         default=(*default, field.default)[0],
     )  # fmt: skip
 
 
-def tables(given: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The options as the content of a config."""
+def config_of(given: dict[str, Any], data: Path) -> Config:
+    """The config that the options are; errors speak of options in the place of keys."""
     content: dict[str, dict[str, Any]] = {}
     for name, value in given.items():
         table, _, key = _FIT[name][0].partition(".")
-        if "tuple" in str(HINTS[table][key]) and value is not None:
+        if value is not None and "tuple" in str(HINTS[table][key]):
             value = [part.strip() for part in value.split(",")]
         if value is not None:
             content.setdefault(table, {})[key] = value
-    return content
+    content["target"] |= {"kind": "file", "path": str(data)}
+    try:
+        return build(content, None)
+    except InputError as error:
+        raise InputError(_KEY.sub(_named, str(error))) from None
+
+
+def _named(found: re.Match) -> str:
+    key, word, value = found.groups()
+    return " ".join(filter(None, [_NAMES.get(key, key), word, value]))

@@ -65,6 +65,9 @@ class Record:
         return arrays or {}
 
 
+Draw = Callable[[Record], None]
+
+
 @contextlib.contextmanager
 def opened(out: Path) -> Iterator[Record]:
     """Holds the record of a finished run or fit; refuses a folder that has none."""
@@ -80,15 +83,10 @@ def opened(out: Path) -> Iterator[Record]:
 
 
 def finish(
-    out: Path,
-    command: str,
-    summary: dict[str, Any],
-    grid: list[Arrays],
-    components: Arrays,
-    draw: Callable[[Record], None] | None,
-    begun: float,
+    record: Record, grid: list[Arrays], components: Arrays, draw: Draw | None, begun: float
 ) -> Record:
-    """Writes the record and draws from it; summary.json comes last and means "finished"."""
+    """Writes a record and draws from it; summary.json comes last and means "finished"."""
+    out, summary = record.folder, record.summary
     flat = {f"{name}_{i}": array for i, arrays in enumerate(grid) for name, array in arrays.items()}
     if "points" in summary:
         settings = json.dumps([point["settings"] for point in summary["points"]])
@@ -97,7 +95,7 @@ def finish(
     if components:
         write_arrays(out / "components.npz", components)
     summary = json.loads(json.dumps({"format": FORMAT, **summary, **devices.provenance()}))
-    record = Record(out, command, summary)
+    record = dataclasses.replace(record, summary=summary)
     if draw is not None:
         draw(record)
     summary["wall_seconds"] = round(time.perf_counter() - begun, 3)

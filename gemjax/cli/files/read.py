@@ -170,7 +170,7 @@ def _read_csv(path: Path, columns: Sequence[str] | None) -> tuple[np.ndarray, li
             value, where = _number(row[i]), f"{path}: line {line}, column {names[i]!r}"
             if value is None:
                 raise InputError(
-                    f"{where}: {row[i]!r} is not a number; choose the numeric columns with --columns"
+                    f"{where}: {row[i]!r} is not a number; choose numeric columns with --columns"
                 )
             if not math.isfinite(value):
                 raise InputError(f"{where} is {value}; {_FINITE}")

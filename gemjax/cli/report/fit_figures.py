@@ -31,42 +31,33 @@ def convergence(history: dict[str, np.ndarray]) -> Figure:
 
 
 def components(
-    points: np.ndarray,
-    point_weights: np.ndarray,
-    means: np.ndarray,
-    weights: np.ndarray,
-    scale: float,
-    columns: Sequence[str],
-    num_points: int | None = None,
-) -> Figure:
+    points: np.ndarray, point_weights: np.ndarray, means: np.ndarray, weights: np.ndarray,
+    scale: float, columns: Sequence[str], num_points: int,
+) -> Figure:  # fmt: skip
     """Data and fitted components for d <= 2, in the data's units.
 
-    `num_points` is the number to speak of, where `points` are only some of them.
+    `num_points` is the number to speak of: `points` may be only some of them.
     """
-    number = f"{num_points or len(points):,}"
+    kept = weights >= 1e-3 * weights.max()
+    title = f"{num_points:,} points and {int(kept.sum())} components"
     if points.shape[1] == 1:
-        return _components_1d(points, point_weights, means, weights, scale, columns[0], number)
+        figure = _density(points, point_weights, means, weights, scale, columns[0])
+        figure.axes[0].set_title(title)
+        return figure
     figure, axes = new_axes(7.5, 7)
     size = float(np.clip(2e4 / len(points), 1, 12))
     axes.scatter(*points.T, s=size, color="0.65", lw=0, rasterized=True)
-    kept = weights >= 1e-3 * weights.max()
     heavy = weights[kept] / weights.max()
     axes.scatter(*means[kept].T, s=6 + 90 * heavy, facecolor="none", edgecolor=COLOURS[1], lw=1.2)
-    title = f"{number} points and {int(kept.sum())} components (area: weight)"
-    axes.set(xlabel=columns[0], ylabel=columns[1], title=title)
+    axes.set(xlabel=columns[0], ylabel=columns[1], title=f"{title} (area: weight)")
     axes.set_aspect("equal", adjustable="datalim")
     return figure
 
 
-def _components_1d(
-    points: np.ndarray,
-    point_weights: np.ndarray,
-    means: np.ndarray,
-    weights: np.ndarray,
-    scale: float,
-    column: str,
-    number: str,
-) -> Figure:
+def _density(
+    points: np.ndarray, point_weights: np.ndarray, means: np.ndarray, weights: np.ndarray,
+    scale: float, column: str,
+) -> Figure:  # fmt: skip
     figure, axes = new_axes(7.5, 4.8)
     bins = int(np.clip(np.sqrt(len(points)) * 3, 10, 120))
     axes.hist(
@@ -93,7 +84,6 @@ def _components_1d(
     axes.set(
         xlabel=column, ylabel=f"density (per unit of {column})",
         ylim=(0, max(1.35 * top, axes.get_ylim()[1])),
-        title=f"{number} points and {int(kept.sum())} components",
     )  # fmt: skip
     axes.legend(loc="upper right")
     return figure

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,38 +41,48 @@ def show(record: Record) -> None:
         print("\n".join(certificate_lines(summary["certificate"], columns, advice)))
 
 
+# Header, key in `_told`, format.
+_COLUMNS = (
+    ("seeds", "num_seeds", "{}"),
+    ("recovered", "success_rate", "{:.2f}"),
+    ("95 % interval", "success_interval_95", "{0[0]:.2f} to {0[1]:.2f}"),
+    ("excess loss", "median_excess_loss", "{:.2e}"),
+    ("active", "median_num_active", "{:g}"),
+    ("loss, median", "median_loss", "{:.6f}"),
+    ("loss, best", "best_loss", "{:.6f}"),
+    ("iterations run", "median_num_iterations", "{:g}"),
+    ("reached", "num_reached", "{}"),
+    ("iterations", "median_iterations", "{:g}"),
+    ("birth-optimal", "share_birth_optimal", "{:.2f}"),
+    ("failures", "failures", "{}"),
+    ("diverged", "num_diverged", "{}"),
+)
+
+
 def run_table(points: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of text, from what summary.json says about each grid point."""
-    first = points[0]
-    columns: dict[str, Callable[[dict[str, Any]], str]] = {
-        key.split(".")[1]: lambda point, key=key: str(cell(point["settings"][key]))  # type: ignore[misc]
-        for key in first["settings"]
-    }
-    columns["seeds"] = lambda point: str(point["num_seeds"])
-    if "success_rate" in first:
-        columns["recovered"] = lambda point: f"{point['success_rate']:.2f}"
-        columns["95 % interval"] = lambda point: "{:.2f} to {:.2f}".format(
-            *point["success_interval_95"]
-        )
-        columns["excess loss"] = lambda point: _number(point["median_excess_loss"], ".2e")
-        columns["active"] = lambda point: _number(point["median_num_active"], "g")
-    else:
-        columns["loss, median"] = lambda point: _number(point["median_loss"], ".6f")
-        columns["loss, best"] = lambda point: _number(point["best_loss"], ".6f")
-    if "median_num_iterations" in first:
-        columns["iterations run"] = lambda point: _number(point["median_num_iterations"], "g")
-    if "num_reached" in first:
-        columns["reached"] = lambda point: str(point["num_reached"])
-        columns["iterations"] = lambda point: _number(point["median_iterations"], "g")
-    if "num_birth_optimal" in first:
-        columns["birth-optimal"] = lambda point: (
-            f"{point['num_birth_optimal'] / point['num_seeds']:.2f}"
-        )
-    if any(map(_failures, points)):
-        columns["failures"] = _failures
-    if any(point["num_diverged"] for point in points) and "success_rate" not in first:
-        columns["diverged"] = lambda point: str(point["num_diverged"])
-    return list(columns), [[write(point) for write in columns.values()] for point in points]
+    points = [_told(point) for point in points]
+    hidden = {key for key in ("failures", "num_diverged") if not any(p[key] for p in points)}
+    if "success_rate" in points[0]:
+        hidden |= {"median_loss", "best_loss", "num_diverged"}
+    shown = [c for c in _COLUMNS if c[1] in points[0] and c[1] not in hidden]
+    settings = points[0]["settings"]
+    rows = [
+        [str(cell(point["settings"][key])) for key in settings]
+        + ["none" if point[key] is None else form.format(point[key]) for _, key, form in shown]
+        for point in points
+    ]
+    return [*(key.split(".")[1] for key in settings), *(name for name, _, _ in shown)], rows
+
+
+def _told(point: dict[str, Any]) -> dict[str, Any]:
+    """A grid point with what follows from its summary."""
+    outcomes = point.get("outcomes", {}).items()  # an earlier version counted none
+    failed = sorted(((k, name) for name, k in outcomes if name != "recovered"), reverse=True)
+    told = {"failures": ", ".join(f"{count} {name}" for count, name in failed)}
+    if "num_birth_optimal" in point:
+        told["share_birth_optimal"] = point["num_birth_optimal"] / point["num_seeds"]
+    return point | told
 
 
 def certificate_lines(found: dict[str, Any], columns: Sequence[str], advice: str) -> list[str]:
@@ -90,17 +100,6 @@ def certificate_lines(found: dict[str, Any], columns: Sequence[str], advice: str
         f"  other weights at these means: at most {found['duality_gap']:.2g}",
         f"  any mixture of any size: at most {found['npmle_gap']:.2g}{usable}",
     ]
-
-
-def _failures(point: dict[str, Any]) -> str:
-    """ "7 one-fits-many, 4 collapsed", most frequent first; an earlier version counted none."""
-    outcomes = point.get("outcomes", {}).items()
-    failed = [(count, name) for name, count in outcomes if name != "recovered"]
-    return ", ".join(f"{count} {name}" for count, name in sorted(failed, reverse=True))
-
-
-def _number(value: float | None, form: str) -> str:
-    return "none" if value is None else format(value, form)
 
 
 def _print(title: str, header: list[str], rows: list[list[str]]) -> None:

@@ -6,11 +6,10 @@ import dataclasses
 import difflib
 import itertools
 import math
-import re
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,26 +23,7 @@ FIELDS = {
 HINTS = {name: typing.get_type_hints(table) for name, table in TABLES.items()}
 _SWEPT = ("truth", "model", "solver")
 _STARTS_ON_DISK = ("from_mixture", "from_target")
-_KEY = re.compile(rf'\b((?:{"|".join(TABLES)})\.\w+)(?: = (?:"(\w+)"|(\S+)))?')
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """Where settings come from: a config file, or options, with their names by "table.key"."""
-
-    place: Path | Mapping[str, str]
-
-    def error(self, text: str) -> InputError:
-        """An error about keys, "table.key"; it names the file, or the options in their place."""
-        if isinstance(self.place, Path):
-            return InputError(f"{self.place}: {text}")
-        names = self.place
-
-        def option(found: re.Match) -> str:
-            key, word, value = found.groups()
-            return " ".join(filter(None, [names.get(key, key), word, value]))
-
-        return InputError(_KEY.sub(option, text))
+_KINDS = {int: "an integer", str: "a string", bool: "true or false", float: "a number"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,59 +57,49 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     return build(content, path)
 
 
-def build(content: dict[str, Any], place: Path | Mapping[str, str]) -> Config:
-    """Checks the content of a config and lays out its grid; `place` is as in `Source`."""
-    source = Source(place)
+def build(content: dict[str, Any], path: Path | None) -> Config:
+    """Checks the content of a config and lays out its grid. Errors name the file, if any."""
+    where = "" if path is None else f"{path}: "
+    try:
+        return _build(content, path or Path("options"))
+    except InputError as error:
+        raise InputError(f"{where}{error}") from None
+
+
+def _build(content: dict[str, Any], path: Path) -> Config:
     for name, table in content.items():
         if name not in TABLES:
-            raise source.error(f"unknown table [{name}]{_nearest(name, TABLES)}")
+            raise InputError(f"unknown table [{name}]{_nearest(name, TABLES)}")
         if not isinstance(table, dict):
-            raise source.error(f"{name} must be a table [{name}], got {table!r}")
-    lists = {
-        (name, key): [_convert(source, name, key, v) for v in value]
-        for name in _SWEPT
-        for key, value in content.get(name, {}).items()
-        if _is_swept(source, name, key, value)
-    }
-    plain = {
-        name: {
-            key: _convert(source, name, key, value)
-            for key, value in table.items()
-            if (name, key) not in lists
-        }
-        for name, table in content.items()
-    }
+            raise InputError(f"{name} must be a table [{name}], got {table!r}")
+    lists, plain = {}, {}
+    for name in TABLES:
+        for key, value in content.get(name, {}).items():
+            if _is_swept(name, key, value):
+                lists[name, key] = [_convert(name, key, v) for v in value]
+            else:
+                plain[name, key] = _convert(name, key, value)
     points, varying = [], []
     for combination in itertools.product(*lists.values()):
-        tables = {name: dict(plain.get(name, {})) for name in TABLES}
-        for (name, key), value in zip(lists, combination, strict=True):
-            tables[name][key] = value
-        made = {name: TABLES[name](**tables[name]) for name in TABLES}
-        if "truth" not in content:
-            made["truth"] = None
-        point = GridPoint(**made)
-        _check_point(source, point)
-        points.append(point)
-        keys = [f"{name}.{key}" for name, key in lists]
-        varying.append(dict(zip(keys, combination, strict=True)))
-    path = place if isinstance(place, Path) else Path("options")
-    resolved = _resolve(points[0], lists)
+        swept = dict(zip(lists, combination, strict=True))
+        made: dict[str, Any] = {"truth": None}
+        for name in [name for name in TABLES if name != "truth" or name in content]:
+            keys = {key: v for (owner, key), v in (plain | swept).items() if owner == name}
+            made[name] = TABLES[name](**keys)
+        points.append(GridPoint(**made))
+        _check_point(points[-1])
+        varying.append({f"{name}.{key}": value for (name, key), value in swept.items()})
+    # TOML has no null: keys without value are left out.
+    resolved = {
+        name: {
+            key: value
+            for key in FIELDS[name]
+            if (value := lists.get((name, key), getattr(made[name], key))) is not None
+        }
+        for name in TABLES
+        if made[name] is not None
+    }
     return Config(path.name, path.parent, tuple(points), tuple(varying), resolved)
-
-
-def _resolve(
-    point: GridPoint, lists: dict[tuple[str, str], list[Any]]
-) -> dict[str, dict[str, Any]]:
-    """Every table in full, for `config.toml`. TOML has no null: keys without value are left out."""
-    resolved: dict[str, dict[str, Any]] = {}
-    for name in TABLES:
-        table = getattr(point, name)
-        if table is None:
-            continue
-        values = {key: getattr(table, key) for key in FIELDS[name]}
-        values |= {key: value for (owner, key), value in lists.items() if owner == name}
-        resolved[name] = {key: value for key, value in values.items() if value is not None}
-    return resolved
 
 
 def _override(content: dict[str, Any], override: str) -> None:
@@ -151,28 +121,27 @@ def _nearest(name: str, options: Iterable[str]) -> str:
     return f"; did you mean {found[0]!r}?" if found else f"; known are {', '.join(options)}"
 
 
-def _is_swept(source: Source, table: str, key: str, value: Any) -> bool:
+def _is_swept(table: str, key: str, value: Any) -> bool:
     depth, inner = 0, value
     while isinstance(inner, list):
         if not inner:
-            raise source.error(f"{table}.{key} is an empty list")
+            raise InputError(f"{table}.{key} is an empty list")
         depth, inner = depth + 1, inner[0]
-    return depth > str(HINTS[table].get(key)).count("tuple[")
+    return table in _SWEPT and depth > str(HINTS[table].get(key)).count("tuple[")
 
 
-def _convert(source: Source, table: str, key: str, value: Any) -> Any:
+def _convert(table: str, key: str, value: Any) -> Any:
     """`value` as the key's type, within its limits."""
     if key not in FIELDS[table]:
-        raise source.error(f"unknown key {table}.{key}{_nearest(key, FIELDS[table])}")
-    limits = FIELDS[table][key].metadata
+        raise InputError(f"unknown key {table}.{key}{_nearest(key, FIELDS[table])}")
     try:
         value = _as(HINTS[table][key], value)
-        _check_limits(value, limits)
+        _check_limits(value, FIELDS[table][key].metadata)
     except ValueError as error:
         note = ""
         if isinstance(value, list) and table not in _SWEPT:
             note = f" (lists span a grid in {', '.join(_SWEPT)} only)"
-        raise source.error(f"{table}.{key} must be {error}, got {value!r}{note}") from None
+        raise InputError(f"{table}.{key} must be {error}, got {value!r}{note}") from None
     return value
 
 
@@ -183,15 +152,12 @@ def _as(hint: Any, value: Any) -> Any:
         if not isinstance(value, list):
             raise ValueError("a list")
         return tuple(_as(typing.get_args(hint)[0], item) for item in value)
-    if hint is float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ValueError("a number")
-        if not math.isfinite(value):
-            raise ValueError("a finite number")
-        return float(value)
-    names = {int: "an integer", str: "a string", bool: "true or false"}
+    if hint is float and type(value) is int:
+        value = float(value)
     if type(value) is not hint:
-        raise ValueError(names[hint])
+        raise ValueError(_KINDS[hint])
+    if hint is float and not math.isfinite(value):
+        raise ValueError("a finite number")
     return value
 
 
@@ -207,55 +173,58 @@ def _check_limits(value: Any, limits: Mapping[str, Any]) -> None:
         raise ValueError(f"less than {below}")
 
 
-def _check_point(source: Source, point: GridPoint) -> None:
+def _check_point(point: GridPoint) -> None:
     """What no single key can tell."""
     truth, target, model, solver = point.truth, point.target, point.model, point.solver
     is_file, kind = target.kind == "file", f'target.kind = "{target.kind}"'
     init, every = f'model.init = "{model.init}"', point.escape.every
 
-    def refuse(wrong: bool, text: str) -> None:
-        if wrong:
-            raise source.error(text)
-
-    refuse(is_file and target.path is None, f"target.path is needed for {kind}")
-    refuse(not is_file and truth is None, f"a [truth] is needed for {kind}")
-    refuse(target.on_disk and not is_file, f'target.on_disk needs target.kind = "file", not {kind}')
+    _refuse(is_file and target.path is None, f"target.path is needed for {kind}")
+    _refuse(not is_file and truth is None, f"a [truth] is needed for {kind}")
+    _refuse(
+        target.on_disk and not is_file, f'target.on_disk needs target.kind = "file", not {kind}'
+    )
     plain = target.columns is target.weights is None and model.init in _STARTS_ON_DISK
     other = "target.columns, target.weights nor another model.init"
-    refuse(target.on_disk and not plain, f"target.on_disk goes with neither {other}, got {init}")
-    refuse(
+    _refuse(target.on_disk and not plain, f"target.on_disk goes with neither {other}, got {init}")
+    _refuse(
         solver.mean_rule == "polyak" and target.kind != "population",
         'solver.mean_rule = "polyak" needs the least loss there is, which only a [truth] with '
         'target.kind = "population" tells (on samples fits go below the truth\'s), got ' + kind,
     )
-    refuse(model.init == "from_mixture" and truth is None, f"a [truth] is needed for {init}")
+    _refuse(model.init == "from_mixture" and truth is None, f"a [truth] is needed for {init}")
     for name, setting in start_settings(model.init).items():
         missing = getattr(model, name) is None and setting.default is setting.empty
-        refuse(missing, f"{init} needs model.{name}")
+        _refuse(missing, f"{init} needs model.{name}")
     steps = f"solver.num_iterations = {solver.num_iterations}"
     recorded = f"solver.record_every = {solver.record_every} is more than {steps}"
-    refuse(solver.record_every > solver.num_iterations, recorded)
+    _refuse(solver.record_every > solver.num_iterations, recorded)
     few = "solver.escape needs model.num_components of at least 2, got 1"
-    refuse(solver.escape and model.num_components < 2, few)
+    _refuse(solver.escape and model.num_components < 2, few)
     late = f"escape.every = {every} must be at most half of {steps}"
-    refuse(solver.escape and 2 * every > solver.num_iterations, late)
+    _refuse(solver.escape and 2 * every > solver.num_iterations, late)
     reach = "report.reach is an excess over the loss of a [truth]"
-    refuse(point.report.reach is not None and truth is None, reach)
+    _refuse(point.report.reach is not None and truth is None, reach)
     if truth is not None:
-        _check_truth(refuse, truth)
+        _check_truth(truth)
 
 
-def _check_truth(refuse: Callable[[bool, str], None], truth: TruthTable) -> None:
+def _refuse(wrong: bool, text: str) -> None:
+    if wrong:
+        raise InputError(text)
+
+
+def _check_truth(truth: TruthTable) -> None:
     m, d, weights = truth.num_components, truth.dim, truth.weights
     if truth.kind == "explicit":
         means = truth.means or ()
-        refuse(not means, 'truth.means is needed for truth.kind = "explicit"')
-        refuse(len(set(map(len, means))) != 1, "truth.means must all have the same length")
+        _refuse(not means, 'truth.means is needed for truth.kind = "explicit"')
+        _refuse(len(set(map(len, means))) != 1, "truth.means must all have the same length")
         m = len(means)
     many = f"truth.num_components = {m} is too many for a simplex in truth.dim = {d} dimensions"
-    refuse(truth.kind == "simplex" and m > d + 1, f"{many}, which has {d + 1} corners")
-    refuse(truth.kind == "ring" and d < 2, "truth.dim must be at least 2 for a ring")
+    _refuse(truth.kind == "simplex" and m > d + 1, f"{many}, which has {d + 1} corners")
+    _refuse(truth.kind == "ring" and d < 2, "truth.dim must be at least 2 for a ring")
     if weights is not None:
-        refuse(len(weights) != m, f"truth.weights must have {m} entries, got {weights}")
+        _refuse(len(weights) != m, f"truth.weights must have {m} entries, got {weights}")
         bad = min(weights) < 0 or sum(weights) <= 0
-        refuse(bad, f"truth.weights must be non-negative and not all zero, got {weights}")
+        _refuse(bad, f"truth.weights must be non-negative and not all zero, got {weights}")

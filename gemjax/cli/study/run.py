@@ -22,8 +22,7 @@ from gemjax.cli.process.progress import Progress
 from gemjax.cli.record import Record
 from gemjax.cli.results import Arrays
 from gemjax.cli.study.config import Config
-from gemjax.cli.study.pieces import Piece, pieces, read
-from gemjax.cli.study.tally import Tally
+from gemjax.cli.study.pieces import Piece, Tally, pieces, read
 
 # Per device: a piece is what is lost when a run is stopped, and an accelerator wants many seeds.
 _SEEDS_PER_PIECE = {"cpu": 8}
@@ -37,7 +36,7 @@ def run(
     force: bool,
     resume: bool,
     chosen: list[jax.Device],
-    draw: Callable[[Record], None] | None,
+    draw: record.Draw | None,
     on_piece: Callable[[Progress], None],
     tell: Callable[[str], None],
 ) -> Record | None:
@@ -54,16 +53,21 @@ def run(
         raise InputError("--resume goes on with a run and --force replaces it: choose one of them")
     if any(point.target.dtype == "float64" for point in config.points):
         jax.config.update("jax_enable_x64", True)
+    target, platform = config.points[0].target, chosen[0].platform
+    of_file = target.kind == "file"
+    each = _SEEDS_PER_PIECE.get(platform, _ACCELERATOR_SEEDS_PER_PIECE)
     manifest: dict[str, Any] = {
         "command": "run",
         "config": config.resolved,
-        "data_sha256": _data_digest(config),
-        "seeds_per_piece": _seeds_per_piece(chosen),
+        "data_sha256": digest(config.folder / str(target.path)) if of_file else None,
+        "seeds_per_piece": each * len(chosen),
         "made_by": devices.provenance(),
     }
     first, old = devices.is_first(), None
     if first and folder.check(out, manifest, force=force, resume=resume) is not None:
-        old = folder.summary(out) if _is_complete(out, draw is not None) else None
+        needed = ["results.csv", "history.npz"] + ["figures"] * (draw is not None)
+        if all((out / name).exists() for name in needed):
+            old = folder.summary(out)
     if devices.from_first(np.array(old is not None)):
         return None if old is None else Record(out, "run", old)
     # The first case is built before anything is replaced: bad data must cost nothing.
@@ -91,25 +95,7 @@ def run(
             header, more = results.seed_rows(varying, arrays)
             rows += more
         write_csv(out / "results.csv", header, rows)
-        return record.finish(out, "run", summary, grid, components, draw, begun)
-
-
-def _seeds_per_piece(chosen: list[jax.Device]) -> int:
-    each = _SEEDS_PER_PIECE.get(chosen[0].platform, _ACCELERATOR_SEEDS_PER_PIECE)
-    return each * len(chosen)
-
-
-def _data_digest(config: Config) -> str | None:
-    target = config.points[0].target
-    if target.kind != "file":
-        return None
-    assert target.path is not None  # checked with the config
-    return digest(config.folder / target.path)
-
-
-def _is_complete(out: Path, figures: bool) -> bool:
-    names = ["results.csv", "history.npz"] + ["figures"] * figures
-    return all((out / name).exists() for name in names)
+        return record.finish(Record(out, "run", summary), grid, components, draw, begun)
 
 
 def _compute(

@@ -29,12 +29,9 @@ def settings(owner: type) -> dict[str, Any]:
 
 def _keys_of(owner: type, *but: str) -> list[tuple[str, Any, Any]]:
     """The settings of `owner` as fields of a table."""
+    number: Any = float | None  # that the library chooses by itself if there is none
     return [
-        (
-            name,
-            float | None if f.default is None else type(f.default),
-            _key(f.default, **f.metadata),
-        )
+        (name, number if f.default is None else type(f.default), _key(f.default, **f.metadata))
         for name, f in settings(owner).items()
         if name not in but
     ]
@@ -145,11 +142,6 @@ class GridPoint:
 
 
 TABLES: dict[str, Any] = {
-    "truth": TruthTable,
-    "target": TargetTable,
-    "model": ModelTable,
-    "solver": SolverTable,
-    "escape": EscapeTable,
-    "sweep": SweepTable,
-    "report": ReportTable,
-}
+    "truth": TruthTable, "target": TargetTable, "model": ModelTable, "solver": SolverTable,
+    "escape": EscapeTable, "sweep": SweepTable, "report": ReportTable,
+}  # fmt: skip
