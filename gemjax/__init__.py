@@ -1,6 +1,6 @@
 """Gradient EM on over-parameterized Gaussian mixtures, in JAX."""
 
-from gemjax import initialize, truth
+from gemjax import covariance, initialize, rules, truth
 from gemjax._assess.certificate import Certificate, certificate
 from gemjax._assess.diagnosis import Diagnosis, Outcome, diagnose
 from gemjax._assess.recovery import Recovery, recovery
@@ -9,21 +9,26 @@ from gemjax._base.records import (
     Fit,
     Info,
     Mixture,
+    Monitor,
     State,
     Status,
-    Target,
     WeightSolution,
     raise_for_status,
 )
+from gemjax._em.classical_em import ClassicalEM, classical_em
+from gemjax._em.fit import fit
+from gemjax._em.gradient_em import GradientEM
 from gemjax._em.insertion import Escape, insert
-from gemjax._em.loop import fit
-from gemjax._em.seeds import sweep
-from gemjax._em.solver import ClassicalEM, GradientEM, Solver, classical_em, loss
+from gemjax._em.seeds import best, default_batch_size, sweep
+from gemjax._em.solver import Solver
 from gemjax._model.mixture import log_density, make_mixture, responsibilities, sample
-from gemjax._model.quadrature import empirical, population
+from gemjax._model.quadrature import population
+from gemjax._model.statistics import loss
 from gemjax._points.blocks import Blocking
 from gemjax._points.file_target import FileTarget, from_npy
-from gemjax._weights.solve_weights import solve_weights
+from gemjax._points.target import Target, empirical
+from gemjax._points.units import Units
+from gemjax._weights.solve import solve_weights
 
 __version__ = "0.1.0"
 
@@ -39,15 +44,20 @@ __all__ = [
     "GradientEM",
     "Info",
     "Mixture",
+    "Monitor",
     "Outcome",
     "Recovery",
     "Solver",
     "State",
     "Status",
     "Target",
+    "Units",
     "WeightSolution",
+    "best",
     "certificate",
     "classical_em",
+    "covariance",
+    "default_batch_size",
     "diagnose",
     "empirical",
     "fit",
@@ -61,6 +71,7 @@ __all__ = [
     "raise_for_status",
     "recovery",
     "responsibilities",
+    "rules",
     "sample",
     "solve_weights",
     "sweep",

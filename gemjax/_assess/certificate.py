@@ -9,39 +9,37 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from gemjax._assess.candidates import (
-    Ascent,
-    Ground,
-    Places,
+    Candidates,
     effective_numbers,
-    farthest,
-    ground,
-    log_birth,
-    log_directional,
+    farthest_points,
+    insertion_gain,
+    log_gradient_function,
+    prepare,
 )
-from gemjax._base import checks as _checks
-from gemjax._base.numerics import vary_alike
-from gemjax._base.records import Mixture, Target
-from gemjax._model import starts as initialize
-from gemjax._model.statistics import duality_gap, expect
-from gemjax._points.blocks import AUTOMATIC, Blocking, Blocks, Chunks, as_blocks
+from gemjax._assess.search import agreed, ascend, value_tolerance
+from gemjax._base import checks
+from gemjax._base.records import Mixture
+from gemjax._model.starts import from_target
+from gemjax._model.statistics import duality_gap, expect, lay_out_for
+from gemjax._numerics.pytree import record, vary_alike
+from gemjax._points.blocks import AUTOMATIC, Blocking, Blocks, Chunks
 from gemjax._points.file_target import FileTarget
+from gemjax._points.target import Target, checked_target
 
 _FIRST_WEIGHT = 0.01  # of a new component: small, so that every cluster that is missed shows
-_GROWTH = 1.5  # of the stretch after a step that went up
 # A supremum made up of fewer points than these is that of single far points. Measured at the truth:
 # in one dimension the gap is below 0.2 nats above this and up to 2 below; from three on always 1.
 _LEAST_POINTS = 10.0
 _POPULATION_PRICE = 1e-6  # nats per point: what a search in float32 can tell from nothing
 
 
-@jax.tree_util.register_dataclass
+@record
 @dataclasses.dataclass(frozen=True, eq=False)
 class Certificate:
     """How good a mixture is, by what it still could gain; see `certificate`.
@@ -114,8 +112,8 @@ def certificate(
 
     Time O(N (n + num_starts d) num_steps) at most; a pass over the points takes all starts one
     step, and a `FileTarget` is read that often for each of the two searches. Memory beyond the
-    points is one number per point, or none where they are walked over in chunks. A mixture of NaN under
-    `jit` has gaps of NaN, and is neither usable nor optimal.
+    points is one number per point, or none where they are walked over in chunks. A mixture of NaN
+    under `jit` has gaps of NaN, and is neither usable nor optimal.
 
     Its values are differentiable in the mixture and the target. The derivative of a supremum is
     that of the function where it is attained (Danskin's theorem); places and weights carry none.
@@ -145,39 +143,35 @@ def certificate(
     >>> bool(found.npmle_gap > gj.loss(stuck, target) - gj.loss(truth, target))
     True
     """
-    num_starts = _checks.count("num_starts", num_starts)
-    num_steps = _checks.count("num_steps", num_steps)
-    mixture = _checks.mixture("mixture", mixture)
-    target = _checks.data("target", target)
-    (n, d), dtype = mixture.means.shape, mixture.means.dtype
-    _checks.same_space("mixture", d, dtype, "target", target)
-    blocking = _checks.blocking("blocking", blocking)
-    price = checked_price("price", price, target, dtype)
-    candidates = starting_places(key, target, num_starts)
-    blocks = as_blocks(target, max(n, num_starts), blocking)
-    return _search(mixture, blocks, candidates, price, num_starts=num_starts, num_steps=num_steps)
+    num_starts = checks.count("num_starts", num_starts)
+    num_steps = checks.count("num_steps", num_steps)
+    mixture = checks.mixture("mixture", mixture)
+    target = checked_target("target", target)
+    price = checked_price("price", price, target)
+    starts = starting_points(key, target, num_starts)
+    blocks = lay_out_for(mixture, target, blocking, num_candidates=num_starts)
+    return _certify(mixture, blocks, starts, price, num_starts=num_starts, num_steps=num_steps)
 
 
-def checked_price(
-    name: str, price: Any, target: Target | FileTarget, dtype: Any
-) -> jax.Array | None:
+def checked_price(name: str, price: Any, target: Target | FileTarget) -> jax.Array | None:
     """() what a component must gain; None stands for BIC's, which a sample's points tell."""
     if price is not None:
-        return _checks.scalar(name, price, dtype, positive=False)
-    if isinstance(target, FileTarget) or target.quadrature_error is None:
+        return checks.scalar(name, price, target.dtype, least=0)
+    error = getattr(target, "quadrature_error", None)
+    if error is None:
         return None
-    return jnp.maximum(jnp.asarray(target.quadrature_error, dtype), _POPULATION_PRICE)
+    return jnp.maximum(jnp.asarray(error, target.dtype), _POPULATION_PRICE)
 
 
-def starting_places(key: jax.Array, target: Target | FileTarget, num_starts: int) -> jax.Array:
+def starting_points(key: jax.Array, target: Target | FileTarget, num_starts: int) -> jax.Array:
     """(k, d) of the target's points, the part of a search's pool that needs a key."""
-    return initialize.from_target(key, target, min(target.shape[0], 2 * num_starts)).means
+    return from_target(key, target, min(target.shape[0], 2 * num_starts)).means
 
 
-def search(
+def certify(
     mixture: Mixture,
     blocks: Blocks | Chunks,
-    candidates: jax.Array,
+    points: jax.Array,
     price: jax.Array | None,
     *,
     num_starts: int,
@@ -185,119 +179,54 @@ def search(
 ) -> Certificate:
     """`certificate` on prepared points, for use inside a computation.
 
-    `candidates` (k, d) are points of the target in random order, the same on all devices; with
+    `points` (k, d) are points of the target in random order, the same on all devices; with
     midpoints of neighbours among them, the farthest points and the means they make up the pool.
     `price` () None is BIC's, so for a population target it must be given.
     """
     axis = blocks.axis
-    inputs = (mixture, candidates, price)
-    mixture, candidates, price = vary_alike(inputs, blocks, but=axis)
+    inputs = (mixture, points, price)
+    mixture, points, price = vary_alike(inputs, blocks, but=axis)
     blocks = vary_alike(blocks, inputs, but=axis)
 
-    live, statistics = ground(mixture, blocks), expect(mixture, blocks)
+    live, statistics = prepare(mixture, blocks), expect(mixture, blocks)
     # The search chooses places, which are held fixed; what is found there is computed once more.
-    on, candidates = jax.lax.stop_gradient((live, candidates))
-    candidates = candidates - blocks.centre[None]
-    midpoints = 0.5 * (candidates + jnp.roll(candidates, 1, axis=0))
-    centres = [candidates, midpoints, farthest(on, num_starts), on.mixture.means]
-    places = jnp.concatenate(centres)
-    pool = Places(places, jnp.full_like(places[:, 0], _FIRST_WEIGHT))
-    size = min(num_starts, len(places))
-    peaks, heights = _ascend(log_directional, on, pool, size, num_steps)
-    births, gains = _ascend(log_birth, on, pool, size, num_steps)
+    context, points = jax.lax.stop_gradient((live, points))
+    points = points - blocks.centre[None]
+    midpoints = 0.5 * (points + jnp.roll(points, 1, axis=0))
+    far = farthest_points(context, num_starts)
+    centres = jnp.concatenate([points, midpoints, far, context.mixture.means])
+    pool = Candidates(centres, jnp.full_like(centres[:, 0], _FIRST_WEIGHT))
+    size = min(num_starts, len(centres))
+    peaks, heights = ascend(log_gradient_function, context, pool, size, num_steps)
+    births, gains = ascend(insertion_gain, context, pool, size, num_steps)
 
     peak = jax.tree.map(lambda leaf: leaf[jnp.argmax(heights)][None], peaks)
     birth = jax.tree.map(lambda leaf: leaf[jnp.argmax(gains)][None], births)
-    height, gain = log_directional(live, peak).value[0], log_birth(live, birth).value[0]
-    points, N = effective_numbers(live, peak.centres[0], height)
+    height, gain = log_gradient_function(live, peak).value[0], insertion_gain(live, birth).value[0]
+    effective, N = effective_numbers(live, peak.centres[0], height)
     if price is None:
-        price = 0.5 * (blocks.centre.shape[0] + 1) * jnp.log(N) / N
+        d, covariance = blocks.centre.shape[0], mixture.covariance
+        one_more = covariance.num_parameters(2, d) - covariance.num_parameters(1, d)
+        price = 0.5 * (d + 1 + one_more) * jnp.log(N) / N
     gap, gain = jnp.where(height < 0, 0, height), jnp.where(gain < 0, 0, gain)
-    other_weights = duality_gap(statistics.ratios)
-    slack = jnp.maximum(price, _tolerance(gap.dtype))
+    weights_gap = duality_gap(statistics.ratios)
+    slack = jnp.maximum(price, value_tolerance(gap.dtype))
     return Certificate(
         loss=statistics.loss,
-        duality_gap=jnp.where(other_weights < 0, 0, other_weights),
+        duality_gap=jnp.where(weights_gap < 0, 0, weights_gap),
         npmle_gap=gap,
         npmle_at=peak.centres[0] + blocks.centre,
-        npmle_points=points,
-        npmle_usable=(points >= _LEAST_POINTS) | (gap <= slack),
-        num_agreed=_agreed(heights),
+        npmle_points=effective,
+        npmle_usable=(effective >= _LEAST_POINTS) | (gap <= slack),
+        num_agreed=agreed(heights),
         birth_gain=gain,
         birth_at=birth.centres[0] + blocks.centre,
         birth_weight=jnp.where(gain == 0, 0, birth.weights[0]),
         birth_price=price,
         birth_optimal=gain <= slack,
-        birth_agreed=_agreed(gains),
+        birth_agreed=agreed(gains),
         num_starts=jnp.int32(size),
     )
 
 
-_search = functools.partial(jax.jit, static_argnames=("num_starts", "num_steps"))(search)
-
-
-def _ascend(
-    function: Callable[[Ground, Places], Ascent],
-    on: Ground,
-    pool: Places,
-    num_starts: int,
-    num_steps: int,
-) -> tuple[Places, jax.Array]:
-    """Places (num_starts,) where ascents from the pool end, and the values there.
-
-    EM steps, stretched as long as the value keeps rising: EM alone is arbitrarily slow where the
-    function is flat. A step that does not rise is undone, and the next is EM's own, which does.
-    """
-    dtype = pool.weights.dtype
-    tolerance = _tolerance(dtype)
-
-    def body(carry: tuple[Any, ...]) -> tuple[Any, ...]:
-        number, at, found, stretch, resting = carry
-        proposed = _stretched(at, found, stretch)
-        new = function(on, proposed)
-        rises = new.value > found.value
-        at, found = jax.tree.map(
-            lambda a, b: jnp.where(rises.reshape(-1, *(1,) * (a.ndim - 1)), a, b),
-            (proposed, new),
-            (at, found),
-        )
-        # EM's own step does not rise: that is rounding.
-        resting = resting | (found.slope <= tolerance) | (~rises & (stretch == 1))
-        return number + 1, at, found, jnp.where(rises, _GROWTH * stretch, 1), resting
-
-    scores = function(on, pool)
-    _, order = jax.lax.top_k(scores.value, len(scores.value))
-    # Half of the starts are the best of the pool, half are spread over the rest.
-    half = num_starts - num_starts // 2
-    rest = half + jnp.arange(num_starts // 2) * (len(order) - half) // max(1, num_starts // 2)
-    chosen = jnp.concatenate([order[:half], order[rest]])
-    at, found = jax.tree.map(lambda leaf: leaf[chosen], (pool, scores))
-    resting = found.slope <= tolerance
-    start = (jnp.int32(0), at, found, jnp.ones_like(found.value), resting)
-    start = vary_alike(start, found)
-    more = lambda carry: (carry[0] < num_steps) & ~jnp.all(carry[4])  # noqa: E731
-    _, at, found, _, _ = jax.lax.while_loop(more, body, start)
-    return at, found.value
-
-
-def _stretched(at: Places, found: Ascent, stretch: jax.Array) -> Places:
-    """The EM step, `stretch` times as long; where that is not 1, weights take Newton's length."""
-    longer = jnp.where(stretch == 1, 1, found.stretch)
-    weights = at.weights + longer * (found.step.weights - at.weights)
-    # Inside (0, 1), and no more than ten times closer to an end at once.
-    weights = jnp.clip(weights, 0.1 * at.weights, 1 - 0.1 * (1 - at.weights))
-    eps = float(jnp.finfo(weights.dtype).eps)
-    centres = at.centres + stretch[:, None] * (found.step.centres - at.centres)
-    return Places(centres, jnp.clip(weights, eps, 1 - eps))
-
-
-def _tolerance(dtype: Any) -> float:
-    """Nats per point below which a value is as good as another."""
-    return 0.01 * float(jnp.finfo(dtype).eps) ** 0.5
-
-
-def _agreed(values: jax.Array) -> jax.Array:
-    """() int32, how many values are the largest, up to 1 % of it and the tolerance."""
-    best = jnp.max(values)
-    slack = jnp.maximum(0.01 * best, _tolerance(values.dtype))
-    return jnp.sum(values >= best - slack, dtype=jnp.int32)
+_certify = functools.partial(jax.jit, static_argnames=("num_starts", "num_steps"))(certify)

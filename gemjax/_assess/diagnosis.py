@@ -16,9 +16,11 @@ import jax
 import jax.numpy as jnp
 
 from gemjax._assess.recovery import LEAST_MASS, assignment, distances, recovery
-from gemjax._base import checks as _checks
-from gemjax._base.numerics import safe_divide
-from gemjax._base.records import Mixture, Status
+from gemjax._base import checks
+from gemjax._base.records import Mixture, Status, succeeded
+from gemjax._model.mixture import log_components
+from gemjax._numerics.finite import safe_divide
+from gemjax._numerics.pytree import record
 
 _COLLAPSED_SPREAD = 0.1
 _HELP = 0.1  # share of the server's responsibility from which a component is not idle
@@ -79,7 +81,7 @@ _MESSAGES = {
 }
 
 
-@jax.tree_util.register_dataclass
+@record
 @dataclasses.dataclass(frozen=True, eq=False)
 class Diagnosis:
     """What became of a fit, and the numbers that say so; see `diagnose`.
@@ -122,7 +124,7 @@ def diagnose(
 ) -> Diagnosis:
     """Names what became of a fit: the first of these that holds.
 
-    DIVERGED: the status is not OK, or a value is not finite.
+    DIVERGED: the status is neither OK nor CONVERGED, or a value is not finite.
     RECOVERED: as `recovery` has it.
     COLLAPSED: the spread of the fitted means is below a tenth of that of the true means.
     ONE_FITS_MANY: one place serves several clusters, is away from two or more of them, and away
@@ -168,13 +170,13 @@ def diagnose(
         jax.lax.convert_element_type(jnp.asarray(value), mixture.means.dtype)
         for value in settings.values()
     )
-    status = _checks.code("status", status)
+    status = checks.code("status", status)
     weights, true_weights = mixture.weights, truth.weights
     distance = distances(mixture.means, truth.means)
     nearest = assignment(distance) > 0
 
     lent = jnp.minimum(mixture.log_weights[:, None], truth.log_weights[None, :])
-    joint = lent - 0.5 * distance**2
+    joint = lent + log_components(mixture, truth.means)
     server = jnp.argmax(joint, axis=0)
     helps = joint >= jnp.max(joint, axis=0)[None, :] + math.log(_HELP)
     belongs = nearest & ((distance <= stray_radius) | helps)
@@ -201,7 +203,7 @@ def diagnose(
     spread = safe_divide(_spread(mixture, truth.means[0]), true_spread)
     finite = jnp.all(jnp.isfinite(mixture.means)) & jnp.all(jnp.isfinite(weights))
     rule = {
-        Outcome.DIVERGED: (status != Status.OK) | ~finite,
+        Outcome.DIVERGED: ~succeeded(status) | ~finite,
         Outcome.RECOVERED: found.recovered,
         Outcome.COLLAPSED: (true_spread > 0) & (spread < _COLLAPSED_SPREAD),
         Outcome.ONE_FITS_MANY: jnp.any(between),

@@ -8,14 +8,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gemjax._base import checks as _checks
-from gemjax._base.numerics import largest, safe_divide, safe_norm
+from gemjax._base import checks
 from gemjax._base.records import Mixture
+from gemjax._numerics.finite import largest, safe_divide, safe_norm
+from gemjax._numerics.pytree import record
 
 LEAST_MASS = 1e-3  # a true mean with less of the fitted mass has been missed
 
 
-@jax.tree_util.register_dataclass
+@record
 @dataclasses.dataclass(frozen=True, eq=False)
 class Recovery:
     """How well a fitted mixture stands for the true one; see `recovery`.
@@ -73,13 +74,13 @@ def recovery(
     False
     """
     # A fit that diverged at once may hold anything; comparing it is still not an error.
-    mixture = _checks.mixture("mixture", mixture, finite=False)
-    truth = _checks.mixture("truth", truth)
+    mixture = checks.mixture("mixture", mixture, finite=False)
+    truth = checks.mixture("truth", truth)
     dtype = mixture.means.dtype
-    _checks.same_space("mixture", mixture.means.shape[1], dtype, "truth", truth.means)
-    tolerance = _checks.scalar("tolerance", tolerance, dtype, positive=False)
-    stray_radius = _checks.scalar("stray_radius", stray_radius, dtype, positive=True)
-    active_weight = _checks.scalar("active_weight", active_weight, dtype, positive=False)
+    checks.same_space("mixture", mixture, "truth", truth.means.shape, truth.means.dtype)
+    tolerance = checks.scalar("tolerance", tolerance, dtype, least=0)
+    stray_radius = checks.scalar("stray_radius", stray_radius, dtype, above=0)
+    active_weight = checks.scalar("active_weight", active_weight, dtype, least=0)
 
     weights = mixture.weights
     distance = distances(mixture.means, truth.means)

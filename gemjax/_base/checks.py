@@ -1,25 +1,27 @@
 """Checks at the public door. Shapes and dtypes always; values only where they are known.
 
 A traced array has no value to look at, so under `jit`, `vmap` or `grad` only its shape and dtype
-are checked, and a bad value shows up in the status of the fit.
+are checked, and a bad value shows up in the status of the fit. An argument gets a message that
+names it; what extensions hand back is compared with what they were given, by chex.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import operator
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gemjax._base.records import Mixture, Target
-from gemjax._points.blocks import Blocking
-from gemjax._points.file_target import FileTarget
+from gemjax._base.records import Mixture
+from gemjax._families.covariance import Covariance
 
 _PART = 2**20  # numbers checked at a time
-_BLOCKING_LEAST = {"block_size": 1, "num_parallel": 1, "stored_bytes": 0, "copied_bytes": 0}
+_T = TypeVar("_T")
 
 
 def is_concrete(*arrays: Any) -> bool:
@@ -40,17 +42,47 @@ def count(name: str, value: Any, least: int = 1) -> int:
     return number
 
 
-def scalar(name: str, value: Any, dtype: Any, *, positive: bool) -> jax.Array:
+def scalar(
+    name: str, value: Any, dtype: Any, *, least: float | None = None, above: float | None = None
+) -> jax.Array:
     """A real scalar as a strong () array of the data's dtype: a new value never recompiles."""
     array = jnp.asarray(value)
     if array.shape != () or jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise ValueError(f"{name} must be a real scalar, got an array of shape {array.shape}")
     if is_concrete(array):
         number = float(array)
-        if not (number > 0 if positive else number >= 0) or not np.isfinite(number):
-            bound = "positive" if positive else "non-negative"
-            raise ValueError(f"{name} must be {bound} and finite, got {number}")
+        good = (least is None or number >= least) and (above is None or number > above)
+        if not good or not np.isfinite(number):
+            raise ValueError(f"{name} must be {_bounds(least, above)}finite, got {number}")
     return jax.lax.convert_element_type(array, dtype)
+
+
+def _bounds(least: float | None, above: float | None) -> str:
+    if above is not None:
+        return "positive and " if above == 0 else f"greater than {above:g} and "
+    if least is not None:
+        return "non-negative and " if least == 0 else f"at least {least:g} and "
+    return ""
+
+
+def settings(record: _T, dtype: Any, prefix: str = "") -> _T:
+    """A record of settings (see `settings.py`), checked, its numbers as arrays of a dtype."""
+    checked: dict[str, Any] = {}
+    for field in dataclasses.fields(record):  # type: ignore[arg-type]
+        name, value, known = prefix + field.name, getattr(record, field.name), field.metadata
+        if value is None and field.default is None:
+            continue
+        if "choices" in known:
+            if isinstance(value, str):
+                one_of(name, value, known["choices"])
+        elif isinstance(field.default, bool):
+            flag(name, value)
+        elif known.get("static") and "least" in known:
+            count(name, value, known["least"])
+        elif "least" in known or "above" in known:
+            bounds = {"least": known.get("least"), "above": known.get("above")}
+            checked[field.name] = scalar(name, value, dtype, **bounds)
+    return dataclasses.replace(record, **checked)  # type: ignore[type-var]
 
 
 def code(name: str, value: Any) -> jax.Array:
@@ -93,7 +125,8 @@ def points(name: str, value: Any) -> jax.Array:
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2:
-        raise ValueError(f"{name} must have shape (N, d) or (N,), got {array.shape}")
+        batch = "; for a batch (B, N, d) use jax.vmap" if array.ndim == 3 else ""
+        raise ValueError(f"{name} must have shape (N, d) or (N,), got {array.shape}{batch}")
     if array.shape[0] == 0 or array.shape[1] == 0:
         raise ValueError(f"{name} must not be empty, got shape {array.shape}")
     finite_rows(name, array)
@@ -103,7 +136,7 @@ def points(name: str, value: Any) -> jax.Array:
 def finite_rows(name: str, array: jax.Array) -> None:
     """No NaN and no infinity, where the values are known; names the first bad row."""
     if is_concrete(array):
-        values = np.asarray(array)
+        values = np.atleast_1d(np.asarray(array))
         bad = sum(int(np.sum(~np.isfinite(part))) for part in _parts(values))
         if bad:
             where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
@@ -138,21 +171,47 @@ def weights(name: str, value: Any, size: int, dtype: Any) -> jax.Array:
     return array / array.sum()
 
 
-def one_of(name: str, value: Any, options: tuple[str, ...]) -> None:
+def logits(name: str, value: Any, size: int, dtype: Any) -> jax.Array:
+    """(size,) unnormalised log-weights: finite, or −inf, but not all of them."""
+    array = floating(name, value).astype(dtype)
+    if array.shape != (size,):
+        raise ValueError(f"{name} must have shape ({size},), got {array.shape}")
+    if is_concrete(array):
+        values = np.asarray(array)
+        bad = np.flatnonzero(np.isnan(values) | np.isposinf(values))
+        if len(bad):
+            raise ValueError(
+                f"{name} must be finite or -inf, got {values[bad[0]]} at index {bad[0]}"
+            )
+        if np.isneginf(values).all():
+            raise ValueError(f"{name} must not all be -inf")
+    return array
+
+
+def one_of(name: str, value: Any, options: Mapping[str, Any] | tuple[str, ...]) -> None:
     """A string out of a fixed set."""
     if value not in options:
         raise ValueError(f"{name} must be one of {', '.join(options)}; got {value!r}")
 
 
-def blocking(name: str, value: Any) -> Blocking:
-    """A `Blocking` whose fields are counts, or None, and whose precision exists."""
-    if not isinstance(value, Blocking):
-        raise TypeError(f"{name} must be a Blocking, got {value!r}")
-    for field, least in _BLOCKING_LEAST.items():
-        if getattr(value, field) is not None:
-            count(f"{name}.{field}", getattr(value, field), least)
-    one_of(f"{name}.precision", value.precision, ("default", "high", "highest"))
-    return value
+def distribution(name: str, value: jax.Array, normaliser: str) -> None:
+    """Non-negative and summing to one, where known; `normaliser` is a function that sees to it."""
+    if is_concrete(value):
+        parts = list(_parts(np.asarray(value)))
+        total = sum(float(part.sum(dtype=np.float64)) for part in parts)
+        if not abs(total - 1) < 1e-3 or any((part < 0).any() for part in parts):
+            raise ValueError(
+                f"{name} must be non-negative and sum to one, they sum to {total}; "
+                f"{normaliser} normalises"
+            )
+
+
+def same_dtype(name: str, **arrays: jax.Array) -> None:
+    """All float32 or all float64."""
+    dtypes = {array.dtype for array in arrays.values()}
+    if len(dtypes) != 1 or not dtypes <= {jnp.dtype("float32"), jnp.dtype("float64")}:
+        got = " and ".join(f"{what} {array.dtype}" for what, array in arrays.items())
+        raise TypeError(f"{name} must be float32 or float64 throughout, got {got}")
 
 
 def mixture(name: str, value: Any, *, finite: bool = True) -> Mixture:
@@ -160,74 +219,51 @@ def mixture(name: str, value: Any, *, finite: bool = True) -> Mixture:
     if not isinstance(value, Mixture):
         raise TypeError(f"{name} must be a Mixture (see make_mixture), got {type(value).__name__}")
     means, log_weights = jnp.asarray(value.means), jnp.asarray(value.log_weights)
+    if means.ndim == 3:
+        raise ValueError(
+            f"{name} must have means (n, d), got {means.shape}; for a batch use jax.vmap"
+        )
     if means.ndim != 2 or 0 in means.shape or log_weights.shape != means.shape[:1]:
         raise ValueError(
             f"{name} must have means (n, d) and log_weights (n,), "
             f"got {means.shape} and {log_weights.shape}"
         )
-    if means.dtype not in (jnp.float32, jnp.float64) or log_weights.dtype != means.dtype:
+    if not isinstance(value.covariance, Covariance):
         raise TypeError(
-            f"{name} must be float32 or float64 throughout, got means {means.dtype} "
-            f"and log_weights {log_weights.dtype}"
+            f"{name}.covariance must be a gj.covariance.Covariance, such as Identity(), "
+            f"got {value.covariance!r}"
         )
+    parameters = dict(enumerate(jax.tree.leaves(value.covariance)))
+    named = {f"covariance parameter {i}": jnp.asarray(leaf) for i, leaf in parameters.items()}
+    same_dtype(name, means=means, log_weights=log_weights, **named)
     if finite:
-        finite_rows(f"{name}.means", means)
+        for what, array in {"means": means, **named}.items():
+            finite_rows(f"{name}.{what}", array)
         if is_concrete(log_weights):
-            total = float(np.exp(np.asarray(log_weights, np.float64)).sum())
-            if not abs(total - 1) < 1e-3:
-                raise ValueError(
-                    f"{name}.log_weights must be logarithms of weights that sum to one, "
-                    f"they sum to {total}; make_mixture normalises"
-                )
-    return Mixture(means, log_weights)
-
-
-def target(name: str, value: Any) -> Target:
-    """A `Target` whose shapes and dtypes agree and whose weights are a distribution."""
-    if not isinstance(value, Target):
-        raise TypeError(
-            f"{name} must be a Target (see empirical, population), got {type(value).__name__}"
-        )
-    x, w = jnp.asarray(value.points), jnp.asarray(value.weights)
-    if x.ndim != 2 or 0 in x.shape or w.shape != x.shape[:1]:
-        raise ValueError(
-            f"{name} must have points (N, d) and weights (N,), got {x.shape} and {w.shape}; "
-            "empirical makes one from raw points"
-        )
-    if x.dtype not in (jnp.float32, jnp.float64) or w.dtype != x.dtype:
-        raise TypeError(
-            f"{name} must be float32 or float64 throughout, got points {x.dtype} and "
-            f"weights {w.dtype}"
-        )
-    finite_rows(f"{name}.points", x)
-    if is_concrete(w):
-        parts = list(_parts(np.asarray(w)))
-        total = sum(float(part.sum(dtype=np.float64)) for part in parts)
-        if not abs(total - 1) < 1e-3 or any((part < 0).any() for part in parts):
-            raise ValueError(
-                f"{name}.weights must be non-negative and sum to one, "
-                f"they sum to {total}; empirical normalises"
-            )
-    return Target(x, w, value.quadrature_error)
-
-
-def data(name: str, value: Any) -> Target | FileTarget:
-    """A `FileTarget`, which was checked when it was made, or a checked `Target`."""
-    return value if isinstance(value, FileTarget) else target(name, value)
+            distribution(f"{name}.weights", value.weights, "make_mixture")
+    return Mixture(means, log_weights, value.covariance)
 
 
 def same_space(
-    mixture_name: str, dim: int, dtype: Any, target_name: str, x: jax.Array | Target | FileTarget
+    mixture_name: str, mixture: Mixture, other_name: str, shape: tuple[int, ...], dtype: Any
 ) -> None:
-    """The mixture and the points live in the same space and have the same dtype."""
-    array = x.points if isinstance(x, Target) else x
-    if array.shape[1] != dim:
+    """The mixture and some points (N, d) live in the same space and have the same dtype."""
+    d = mixture.means.shape[1]
+    if shape[1] != d:
         raise ValueError(
-            f"{mixture_name} has dimension {dim} and {target_name} has dimension "
-            f"{array.shape[1]}; they must agree"
+            f"{mixture_name} has dimension {d} and {other_name} has dimension {shape[1]}; "
+            "they must agree"
         )
-    if array.dtype != dtype:
+    if dtype != mixture.means.dtype:
         raise TypeError(
-            f"{mixture_name} is {dtype} and {target_name} is {array.dtype}; "
+            f"{mixture_name} is {mixture.means.dtype} and {other_name} is {dtype}; "
             "convert one of them so that they agree"
         )
+
+
+def same_form(name: str, value: Any, like: Any) -> None:
+    """What an extension returns has the structure, the shapes and the dtypes of what it is for."""
+    try:
+        chex.assert_trees_all_equal_shapes_and_dtypes(value, like)
+    except (AssertionError, ValueError) as error:
+        raise TypeError(f"{name} must keep structure, shapes and dtypes: {error}") from None

@@ -1,8 +1,8 @@
-"""The records that travel: what is fitted, what it is fitted to, and what comes back.
+"""The records that travel: what is fitted, what a fit carries, and what comes back.
 
-Every record is a frozen dataclass and a pytree. No constructor checks anything, because JAX
-rebuilds pytrees with tracers and placeholders inside; the checks are at the public door
-(`_checks.py`).
+Every record is a frozen dataclass and a pytree, also to `jax.export`. No constructor checks
+anything, because JAX rebuilds pytrees with tracers and placeholders inside; the checks are at the
+public door (`checks.py`).
 """
 
 from __future__ import annotations
@@ -12,35 +12,37 @@ import enum
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from gemjax._base.numerics import safe_exp
+from gemjax._families.covariance import Covariance
+from gemjax._families.identity import Identity
+from gemjax._numerics.finite import safe_exp
+from gemjax._numerics.pytree import record
 
 
-def _record(cls: type) -> type:
-    names = [field.name for field in dataclasses.fields(cls)]
-    return jax.tree_util.register_dataclass(cls, data_fields=names, meta_fields=[])
-
-
-@_record
+@record
 @dataclasses.dataclass(frozen=True, eq=False)
 class Mixture:
-    """A mixture of n Gaussians in d dimensions, each with identity covariance.
+    """A mixture of n Gaussians in d dimensions.
 
     Attributes:
       means: (n, d), float32 or float64, the centres of the components.
       log_weights: (n,), same dtype, logarithms of the mixing weights; `-inf` is a weight of zero.
         They are used as they stand: `make_mixture` normalises them, the solver keeps them so.
+      covariance: a `gj.covariance.Covariance`, the family of the components' covariances and its
+        parameters; identity by default.
 
     >>> import jax.numpy as jnp
     >>> import gemjax as gj
     >>> mixture = gj.Mixture(means=jnp.zeros((2, 3)), log_weights=jnp.log(jnp.array([0.25, 0.75])))
-    >>> mixture.weights.round(2).tolist()
-    [0.25, 0.75]
+    >>> mixture.weights.round(2).tolist(), mixture.covariance
+    ([0.25, 0.75], Identity())
     """
 
     means: jax.Array
     log_weights: jax.Array
+    covariance: Covariance = Identity()
 
     @property
     def weights(self) -> jax.Array:
@@ -48,35 +50,7 @@ class Mixture:
         return safe_exp(self.log_weights)
 
 
-@_record
-@dataclasses.dataclass(frozen=True, eq=False)
-class Target:
-    """A distribution as weighted points: a sample, a quadrature rule of a known density, or a file.
-
-    Attributes:
-      points: (N, d), float32 or float64.
-      weights: (N,), same dtype, non-negative, summing to one.
-      quadrature_error: () expected error of an expectation of the size of the loss, in nats per
-        point, for a `population` target; None for a sample, which is exact for what it is.
-
-    >>> import jax.numpy as jnp
-    >>> import gemjax as gj
-    >>> target = gj.Target(points=jnp.array([[0.0], [2.0]]), weights=jnp.array([0.5, 0.5]))
-    >>> float(target.weights @ target.points[:, 0])
-    1.0
-    """
-
-    points: jax.Array
-    weights: jax.Array
-    quadrature_error: jax.Array | None = None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(N, d)."""
-        return self.points.shape
-
-
-@_record
+@record
 @dataclasses.dataclass(frozen=True, eq=False)
 class State:
     """What one iteration carries to the next.
@@ -95,14 +69,14 @@ class State:
     mean_state: Any
 
 
-@_record
+@record
 @dataclasses.dataclass(frozen=True, eq=False)
 class Info:
     """What one iteration observed, after its weight step and before its mean step.
 
     Attributes:
       loss: () −E[log p(x)], nats per point.
-      duality_gap: () duality gap of the weights, max_i r_i − 1, nats per point: the loss is at most
+      duality_gap: () of the weights, max_i r_i − 1, nats per point: the loss is at most
         this far above its minimum over all weights at the same means.
       gradient_norm: () Euclidean norm of ∇L with respect to all means.
       num_active: () int32, components whose weight is at least the solver's `active_weight`.
@@ -123,7 +97,7 @@ class Info:
 class Status(enum.IntEnum):
     """How a fit or a weight problem ended. Stored as int32, so that a sweep carries one per seed.
 
-    A fit ends with OK or DIVERGED; `solve_weights` knows all of them.
+    A fit ends with OK, CONVERGED or DIVERGED; `solve_weights` knows all but CONVERGED.
 
     >>> import gemjax as gj
     >>> gj.Status(0)
@@ -137,6 +111,7 @@ class Status(enum.IntEnum):
     STEP_LIMIT = 2
     STALLED = 3
     IMPOSSIBLE = 4
+    CONVERGED = 5
 
     @property
     def message(self) -> str:
@@ -155,10 +130,11 @@ _MESSAGES = {
         "rounding leaves no step that lowers the duality gap to the tolerance; try float64"
     ),
     Status.IMPOSSIBLE: "a point of positive weight has no density under any component",
+    Status.CONVERGED: "the loss changed by less than the tolerance in one iteration",
 }
 
 
-@_record
+@record
 @dataclasses.dataclass(frozen=True, eq=False)
 class WeightSolution:
     """What `solve_weights` returns.
@@ -186,20 +162,48 @@ class WeightSolution:
     status: jax.Array
 
 
-@_record
+@record
 @dataclasses.dataclass(frozen=True, eq=False)
-class Fit:
-    """What a fit returns.
+class Monitor:
+    """What decides whether a fit stops, or is searched for a way out.
 
     Attributes:
-      mixture: the `Mixture` after the last iteration, or the last finite one.
-      history: `Info` with a leading axis of length T // record_every: iterations record_every,
-        2 record_every, … A diverged run repeats its last finite entry (infinite loss if the first
-        iteration failed).
-      status: () int32, a `Status`.
-      num_insertions: () int32, components that an `Escape` put in; 0 without one.
+      iteration: () int32, iterations of the loop, those of a frozen fit too.
+      change: () |change of the loss| in the last iteration, nats per point.
+      checked_loss: () the loss when it was last checked for a stall, or the first loss.
+      searched_loss: () the loss when a search last found nothing that pays; infinite since the
+        last insertion, and before.
 
-    After `sweep` each leaf has a leading axis of seeds.
+    >>> import gemjax as gj
+    >>> target = gj.empirical([[-1.0], [1.0]])
+    >>> fit = gj.fit(gj.GradientEM(), target, gj.make_mixture([[0.0]]), num_iterations=3)
+    >>> int(fit.monitor.iteration)
+    3
+    """
+
+    iteration: jax.Array
+    change: jax.Array
+    checked_loss: jax.Array
+    searched_loss: jax.Array
+
+
+@record
+@dataclasses.dataclass(frozen=True, eq=False)
+class Fit:
+    """A fit, as far as it has come: what `fit` and `sweep` return, and go on from.
+
+    It holds all that the loop carries, so that 10 iterations and 10 more are 20. After `sweep` each
+    leaf has a leading axis of seeds.
+
+    Attributes:
+      state: the solver's `State` after the last iteration, or the last finite one.
+      info: `Info` of the last iteration; infinite before the first.
+      history: `Info` with a leading axis: iterations record_every, 2 record_every, … of each call.
+        A fit that has stopped repeats its last entry.
+      status: () int32, a `Status`.
+      num_iterations: () int32, iterations done; a fit that has stopped does none.
+      num_insertions: () int32, components that an `Escape` put in; 0 without one.
+      monitor: what decides whether it stops.
 
     >>> import gemjax as gj
     >>> target = gj.empirical([[-3.0], [-2.0], [2.0], [3.0]])
@@ -208,10 +212,23 @@ class Fit:
     ((50,), 'OK')
     """
 
-    mixture: Mixture
-    history: Info
+    state: Any
+    info: Info
+    history: Any
     status: jax.Array
+    num_iterations: jax.Array
     num_insertions: jax.Array
+    monitor: Monitor
+
+    @property
+    def mixture(self) -> Mixture:
+        """The `Mixture` after the last iteration, or the last finite one."""
+        return self.state.mixture
+
+    @property
+    def loss(self) -> jax.Array:
+        """() of the last iteration, before its mean step; nats per point."""
+        return self.info.loss
 
 
 class DivergedError(RuntimeError):
@@ -224,7 +241,7 @@ class DivergedError(RuntimeError):
 
 
 def raise_for_status(fit: Fit) -> None:
-    """Raises `DivergedError` if the fit, or any seed of a sweep, did not end with `Status.OK`.
+    """Raises `DivergedError` if the fit, or any seed of a sweep, diverged.
 
     Reads the status on the host, so it is not for use under `jit`.
 
@@ -237,7 +254,7 @@ def raise_for_status(fit: Fit) -> None:
     >>> gj.raise_for_status(fit)
     """
     status = np.asarray(fit.status)
-    bad = np.flatnonzero(status.ravel() != Status.OK)
+    bad = np.flatnonzero(~np.asarray(succeeded(status)).ravel())
     if bad.size == 0:
         return
     message = Status(int(status.ravel()[bad[0]])).message
@@ -245,3 +262,8 @@ def raise_for_status(fit: Fit) -> None:
         raise DivergedError(message)
     shown = ", ".join(str(s) for s in bad[:10]) + (", …" if bad.size > 10 else "")
     raise DivergedError(f"{bad.size} of {status.size} seeds ({shown}): {message}")
+
+
+def succeeded(status: Any) -> Any:
+    """Where a fit ended well: OK or CONVERGED."""
+    return (jnp.asarray(status) == Status.OK) | (jnp.asarray(status) == Status.CONVERGED)

@@ -9,25 +9,25 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from gemjax._assess.certificate import checked_price, search, starting_places
-from gemjax._base import checks as _checks
-from gemjax._base.numerics import safe_divide, safe_log
-from gemjax._base.records import Mixture, Target
+from gemjax._assess.certificate import certify, checked_price, starting_points
+from gemjax._base import checks
+from gemjax._base.records import Mixture
+from gemjax._base.settings import setting
 from gemjax._model.statistics import expect
+from gemjax._numerics.finite import safe_divide, safe_log
 from gemjax._points.blocks import Blocks, Chunks
 from gemjax._points.file_target import FileTarget
-
-EVERY = 25  # iterations between looks
-_STATIC = {"static": True}
+from gemjax._points.target import Target
 
 
 def insert(mixture: Mixture, at: Any, *, weight: Any = None) -> Mixture:
     """Puts a component at a place, in the slot of one that is not needed.
 
     The number of components stays. The pair of components whose merging costs least, by Ward's
-    w_i w_j/(w_i + w_j) |μ_i − μ_j|²/2, is merged: into the barycentre, with both weights. That
-    costs nothing where a component has no weight or two coincide. The freed slot, that of the
-    lighter one, takes the new component, and the other weights make room in proportion.
+    w_i w_j/(w_i + w_j) |μ_i − μ_j|²/2 (or as the covariance family says), is merged: into the
+    barycentre, with both weights. That costs nothing where a component has no weight or two
+    coincide. The freed slot, that of the lighter one, takes the new component, and the other
+    weights make room in proportion.
 
     Args:
       mixture: n components in d dimensions, n at least 2.
@@ -46,37 +46,36 @@ def insert(mixture: Mixture, at: Any, *, weight: Any = None) -> Mixture:
     >>> gj.insert(stuck, [3.0], weight=0.5).means.round(3).tolist()
     [[0.0], [9.0], [3.0]]
     """
-    mixture = _checks.mixture("mixture", mixture)
+    mixture = checks.mixture("mixture", mixture)
     (n, d), dtype = mixture.means.shape, mixture.means.dtype
     if n < 2:
         raise ValueError("mixture must have at least 2 components: insert merges a pair of them")
-    at = _checks.floating("at", at).astype(dtype)
+    at = checks.floating("at", at).astype(dtype)
     if at.shape != (d,):
         raise ValueError(f"at must have shape ({d},), got {at.shape}")
-    _checks.finite_rows("at", at)
-    weight = _checks.scalar("weight", 1 / n if weight is None else weight, dtype, positive=False)
-    if _checks.is_concrete(weight) and not weight < 1:
+    checks.finite_rows("at", at)
+    weight = checks.scalar("weight", 1 / n if weight is None else weight, dtype, least=0)
+    if checks.is_concrete(weight) and not weight < 1:
         raise ValueError(f"weight must be less than 1, got {float(weight)}")
-    return place(mixture, at, weight)
+    return merge_and_insert(mixture, at, weight)
 
 
-def place(mixture: Mixture, at: jax.Array, weight: jax.Array) -> Mixture:
+def merge_and_insert(mixture: Mixture, at: jax.Array, weight: jax.Array) -> Mixture:
     """`insert` without its checks."""
     means, weights = mixture.means, mixture.weights
     n = len(weights)
-    square = jnp.sum((means[:, None] - means[None]) ** 2, axis=-1)
-    product, total = weights[:, None] * weights[None], weights[:, None] + weights[None]
-    cost = jnp.where(jnp.tri(n, dtype=bool), jnp.inf, safe_divide(product, total) * square)
-    i, j = jnp.divmod(jnp.argmin(cost), n)
+    costs = mixture.covariance.merge_costs(means, weights)
+    i, j = jnp.divmod(jnp.argmin(jnp.where(jnp.tri(n, dtype=bool), jnp.inf, costs)), n)
     lighter = jnp.where(weights[i] < weights[j], i, j)
     heavier = i + j - lighter
+    covariance = mixture.covariance.merge_and_insert(means, weights, heavier, lighter)
     share = safe_divide(weights[lighter], weights[i] + weights[j])
     # From the heavier one, so that a component of no weight leaves it exactly where it is.
     merged = means[heavier] + share * (means[lighter] - means[heavier])
     means = means.at[heavier].set(merged).at[lighter].set(at)
     weights = weights.at[heavier].add(weights[lighter]).at[lighter].set(0)
     weights = ((1 - weight) * weights).at[lighter].set(weight)
-    return Mixture(means, safe_log(weights))
+    return Mixture(means, safe_log(weights), covariance)
 
 
 @jax.tree_util.register_dataclass
@@ -100,8 +99,10 @@ class Escape:
       stall: () fall of the loss over `every` iterations, nats per point, up to which a fit is
         looked at, traced. Looking too early costs time and nothing else. With a smaller price
         choose a smaller `stall`, too.
-      every: static, iterations between looks, from 1 to half of the fit's. Under `vmap` every look
-        takes the time of a certificate, whether a fit stalls or not.
+      last: () the last iteration of the fit after which something may be inserted, traced; by
+        default `every` before the end of the call, which a fit that goes on needs to know.
+      every: static, iterations between checks, from 1 to half of the call's. Under `vmap` every
+        check takes the time of a certificate, whether a fit stalls or not.
       num_starts, num_steps: static, as for `certificate`.
 
     >>> import gemjax as gj
@@ -113,78 +114,76 @@ class Escape:
     ([-3.0, 3.0, 12.0], 1)
     """
 
-    key: jax.Array
-    price: ArrayLike | None = None
-    stall: ArrayLike = 1e-3
-    every: int = dataclasses.field(default=EVERY, kw_only=True, metadata=_STATIC)
-    num_starts: int = dataclasses.field(default=64, kw_only=True, metadata=_STATIC)
-    num_steps: int = dataclasses.field(default=50, kw_only=True, metadata=_STATIC)
+    key: Any
+    price: ArrayLike | None = setting(None, least=0)
+    stall: ArrayLike = setting(1e-3, least=0)
+    last: ArrayLike | None = dataclasses.field(default=None, kw_only=True)
+    every: int = setting(25, least=1, static=True, kw_only=True)
+    num_starts: int = setting(64, least=1, static=True, kw_only=True)
+    num_steps: int = setting(50, least=1, static=True, kw_only=True)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class Exit:
+class PreparedEscape:
     """A checked `Escape` for one target and one length of run.
 
     Attributes:
-      candidates: (k, d) where to look.
-      price, stall: () nats per point; price None is BIC's.
-      last: () int32, the last iteration after which something may be inserted.
-      every, num_starts, num_steps: static.
+      points: (k, d) where to search.
+      escape: with every setting an array, and its key used up; its price None is BIC's.
     """
 
-    candidates: jax.Array
-    price: jax.Array | None
-    stall: jax.Array
-    last: jax.Array
-    every: int = dataclasses.field(metadata=_STATIC)
-    num_starts: int = dataclasses.field(metadata=_STATIC)
-    num_steps: int = dataclasses.field(metadata=_STATIC)
+    points: jax.Array
+    escape: Escape
 
 
-def prepare(
-    escape: Escape, target: Target | FileTarget, num_components: int, num_iterations: int
-) -> Exit:
-    """Checks an `Escape`, and draws the places where its searches start."""
+def prepare_escape(
+    escape: Escape, target: Target | FileTarget, num_components: int, end: Any, num_iterations: int
+) -> PreparedEscape:
+    """Checks an `Escape`, and draws the points where its searches start.
+
+    `end` () is the number of the last iteration of the call, `num_iterations` how many it has.
+    """
     if not isinstance(escape, Escape):
         raise TypeError(f"escape must be an Escape, got {escape!r}")
     if num_components < 2:
         raise ValueError("escape needs at least 2 components: it merges a pair to insert one")
-    every = _checks.count("escape.every", escape.every)
-    if 2 * every > num_iterations:
+    escape = checks.settings(escape, target.dtype, "escape.")
+    if escape.last is None and 2 * escape.every > num_iterations:
         raise ValueError(
             f"escape.every must be at most half of num_iterations = {num_iterations}, so that "
-            f"there is a look and time to settle after it; got {every}"
+            f"there is a check and time to settle after it; got {escape.every}"
         )
-    num_starts = _checks.count("escape.num_starts", escape.num_starts)
-    dtype = target.dtype if isinstance(target, FileTarget) else target.points.dtype
-    return Exit(
-        candidates=starting_places(escape.key, target, num_starts),
-        price=checked_price("escape.price", escape.price, target, dtype),
-        stall=_checks.scalar("escape.stall", escape.stall, dtype, positive=False),
-        last=jnp.int32(num_iterations - every),
-        every=every,
-        num_starts=num_starts,
-        num_steps=_checks.count("escape.num_steps", escape.num_steps),
+    last = end - escape.every if escape.last is None else escape.last
+    points = starting_points(escape.key, target, escape.num_starts)
+    escape = dataclasses.replace(
+        escape,
+        key=None,
+        price=checked_price("escape.price", escape.price, target),
+        last=checks.code("escape.last", last).astype(jnp.int32),
     )
+    return PreparedEscape(points, escape)
 
 
-def leave(way: Exit, mixture: Mixture, blocks: Blocks | Chunks) -> tuple[Mixture, jax.Array]:
+def try_insert(
+    prepared: PreparedEscape, mixture: Mixture, blocks: Blocks | Chunks
+) -> tuple[Mixture, jax.Array]:
     """The mixture with a component that pays for itself and the merging, and whether there is one.
 
     Without one it stays as it is. What is inserted is a choice, and held fixed under
     differentiation.
     """
-    mixture_now, blocks, way = jax.lax.stop_gradient((mixture, blocks, way))
-    found = search(
+    mixture_now, blocks, prepared = jax.lax.stop_gradient((mixture, blocks, prepared))
+    escape = prepared.escape
+    found = certify(
         mixture_now,
         blocks,
-        way.candidates,
-        way.price,
-        num_starts=way.num_starts,
-        num_steps=way.num_steps,
+        prepared.points,
+        escape.price,  # type: ignore[arg-type]
+        num_starts=escape.num_starts,
+        num_steps=escape.num_steps,
     )
-    new = place(mixture, found.birth_at, found.birth_weight)
+    new = merge_and_insert(mixture, found.birth_at, found.birth_weight)
     gain = found.loss - expect(jax.lax.stop_gradient(new), blocks).loss
     pays = (gain > found.birth_price) & ~found.birth_optimal
     return jax.tree.map(lambda a, b: jnp.where(pays, a, b), new, mixture), pays

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
+from jax.typing import ArrayLike
 
-from gemjax._base import checks as _checks
-from gemjax._base.records import Fit, Mixture, Target
-from gemjax._em.insertion import Escape, Exit, prepare
-from gemjax._em.loop import _fit
+from gemjax._base import checks
+from gemjax._base.records import Fit, Mixture, succeeded
+from gemjax._em import loop
+from gemjax._em.fit import checked_tolerance
+from gemjax._em.insertion import Escape, prepare_escape
 from gemjax._em.solver import Solver
-from gemjax._model import starts as initialize
+from gemjax._em.spread import over_devices, prepared
+from gemjax._model.starts import from_target
 from gemjax._points.file_target import FileTarget
+from gemjax._points.target import Target, checked_target
 
 Init = Callable[[jax.Array, Any, int], Mixture]
+
+_AXES = {"seed", "data"}
 
 # Densities of all seeds side by side on an accelerator, N·n·batch: 4 GiB of float32.
 _BATCH_ENTRIES = 2**30
@@ -30,6 +36,10 @@ def default_batch_size(num_seeds: int, num_points: int, num_components: int) -> 
 
     1 on a CPU, where one seed fills a core and more spill its caches; elsewhere as many as keep
     2^30 densities.
+
+    >>> import gemjax as gj
+    >>> gj.default_batch_size(8, 1000, 20) in (1, 8)
+    True
     """
     if jax.default_backend() == "cpu":
         return 1
@@ -44,8 +54,9 @@ def sweep(
     num_seeds: int,
     num_components: int,
     num_iterations: int,
+    tolerance: ArrayLike | None = None,
     record_every: int = 1,
-    init: Init = initialize.from_target,
+    init: Init = from_target,
     batch_size: int | None = None,
     mesh: Mesh | None = None,
     first_seed: int = 0,
@@ -64,6 +75,7 @@ def sweep(
       num_seeds: S, static, at least 1.
       num_components: n, static, at least 1.
       num_iterations: T, static, at least 1.
+      tolerance: () as for `fit`, traced: each seed stops by itself.
       record_every: static; history keeps every such iteration.
       init: static callable (key, target, num_components) -> `Mixture`. Keep one function object: a
         new one compiles anew.
@@ -91,24 +103,61 @@ def sweep(
     >>> fits.mixture.means.shape, fits.status.tolist()
     ((4, 7, 2), [0, 0, 0, 0])
     """
-    num_seeds = _checks.count("num_seeds", num_seeds)
-    num_components = _checks.count("num_components", num_components)
-    num_iterations = _checks.count("num_iterations", num_iterations)
-    record_every = _checks.count("record_every", record_every)
-    target = _checks.data("target", target)
+    num_seeds = checks.count("num_seeds", num_seeds)
+    num_components = checks.count("num_components", num_components)
+    num_iterations = checks.count("num_iterations", num_iterations)
+    record_every = checks.count("record_every", record_every)
+    target = checked_target("target", target)
+    tolerance = checked_tolerance(tolerance, target.dtype)
     if batch_size is None:
         batch_size = default_batch_size(num_seeds, target.shape[0], num_components)
-    batch_size = min(_checks.count("batch_size", batch_size), num_seeds)
-    shape = _abstract_start(init, key, target, num_components)
-    _checks.same_space("init", shape.means.shape[1], shape.means.dtype, "target", target)
+    batch_size = min(checks.count("batch_size", batch_size), num_seeds)
+    like = _abstract_start(init, key, target, num_components)
+    checks.same_space("init", like, "target", target.shape, target.dtype)
+    if mesh is not None and ("seed" not in mesh.axis_names or set(mesh.axis_names) - _AXES):
+        raise ValueError(
+            'mesh must have an axis "seed", and may have an axis "data", '
+            f"got axes {mesh.axis_names}"
+        )
     counts = (num_iterations, record_every, batch_size)
     seeds = jnp.asarray(first_seed, jnp.int32) + jnp.arange(num_seeds, dtype=jnp.int32)
-    draw = functools.partial(_starts, key, seeds, target, init, num_components)
-    way = None if escape is None else prepare(escape, target, num_components, num_iterations)
+    way_out = None
+    if escape is not None:
+        way_out = prepare_escape(escape, target, num_components, num_iterations, num_iterations)
+    rest = (way_out, tolerance)
     if mesh is None:
-        solver, data = _prepared(solver, target, shape)
-        return _run(solver, data, draw(), way, counts)
-    return _spread(solver, target, shape, draw, way, counts, mesh)
+        solver, data = prepared(solver, target, like)
+        starts = _starts(key, seeds, target, init, num_components)
+        return _run(solver, data, starts, rest, *counts)
+    starts = _starts(key, seeds, target, init, num_components)
+    fits = over_devices(_fits, counts, solver, target, like, starts, rest, mesh)
+    return jax.tree.map(lambda leaf: leaf[:num_seeds], fits)
+
+
+def best(fits: Fit) -> Fit:
+    """The seed of lowest loss of a sweep, among those that did not diverge.
+
+    Args:
+      fits: result of `sweep`, or of `jax.vmap` over `fit`: every leaf with a leading axis S.
+
+    Returns:
+      its `Fit`, without that axis. By the loss of the last iteration; ties go to the first seed,
+      and if all diverged, the first one is returned, with its status.
+
+    >>> import gemjax as gj
+    >>> target = gj.empirical([[-3.0], [-2.0], [2.0], [3.0]])
+    >>> fits = gj.sweep(jax.random.key(0), gj.GradientEM(), target,
+    ...                 num_seeds=4, num_components=2, num_iterations=30)
+    >>> bool(gj.best(fits).loss == fits.loss.min())
+    True
+    """
+    if not isinstance(fits, Fit) or jnp.ndim(fits.status) != 1:
+        raise TypeError(
+            "fits must be a Fit with a leading axis of seeds, as sweep returns, got "
+            f"{type(fits).__name__} with a status of shape {jnp.shape(getattr(fits, 'status', 0))}"
+        )
+    index = jnp.argmin(jnp.where(succeeded(fits.status), fits.loss, jnp.inf))
+    return jax.tree.map(lambda leaf: leaf[index], fits)
 
 
 def _abstract_start(
@@ -129,116 +178,22 @@ def _starts(
     return jax.lax.map(lambda s: init(jax.random.fold_in(key, s), target, num_components), seeds)
 
 
-def _prepared(
-    solver: Solver, target: Target | FileTarget, start: Mixture, axis: str | None = None
-) -> tuple[Solver, Any]:
-    """The solver with checked settings, and the target as it likes it; only shapes of `start`."""
-    if not hasattr(solver, "prepare"):
-        return solver, target
-    return solver.prepare(target, start, *([] if axis is None else [axis]))
-
-
-@functools.partial(jax.jit, static_argnums=4)
-def _run(
-    solver: Solver, data: Any, starts: Mixture, way: Exit | None, counts: tuple[int, int, int]
-) -> Fit:
-    """One fit per start, `batch_size` of them at a time."""
-    num_iterations, record_every, batch_size = counts
-    return jax.lax.map(
-        lambda start: _fit(solver, data, start, num_iterations, record_every, way),
-        starts,
-        batch_size=None if batch_size == 1 else batch_size,
-    )
-
-
-def _spread(
-    solver: Solver,
-    target: Target | FileTarget,
-    shape: Mixture,
-    draw: Callable[[], Mixture],
-    way: Exit | None,
-    counts: tuple[int, int, int],
-    mesh: Mesh,
-) -> Fit:
-    """The same over the devices of a mesh."""
-    if "seed" not in mesh.axis_names or set(mesh.axis_names) - {"seed", "data"}:
-        raise ValueError(
-            'mesh must have an axis "seed", and may have an axis "data", '
-            f"got axes {mesh.axis_names}"
-        )
-    axis = "data" if mesh.shape.get("data", 1) > 1 else None
-    data: Any
-    if axis is None:
-        solver, data = _prepared(solver, target, shape)
-    else:
-        if not hasattr(solver, "prepare"):
-            raise TypeError(f'a mesh with an axis "data" needs a solver with prepare, got {solver}')
-        if isinstance(target, FileTarget):
-            raise TypeError(
-                'a FileTarget cannot be spread over the axis "data"; leave it out of mesh'
-            )
-        # Settings are checked here, where they have values; each device lays out its own points.
-        one = Target(target.points[:1], jnp.ones_like(target.weights[:1]))
-        solver, _ = _prepared(solver, one, shape)
-        parts = mesh.shape["data"]
-        weights = jnp.pad(target.weights, (0, -target.shape[0] % parts))
-        data = Target(_repeat_last(target.points, parts), weights)
-    starts = draw()
-    num_seeds = starts.log_weights.shape[0]
-    starts = jax.tree.map(lambda leaf: _repeat_last(leaf, mesh.shape["seed"]), starts)
-    arguments: tuple[Any, ...] = (solver, data, starts, way)
-    if mesh.is_multi_process:
-        arguments = tuple(
-            jax.tree.map(functools.partial(_global, NamedSharding(mesh, spec)), tree)
-            for tree, spec in zip(arguments, _specs(axis), strict=True)
-        )
-    result = _run_spread(*arguments, counts, mesh, axis)
-    return jax.tree.map(lambda leaf: leaf[:num_seeds], result)
-
-
-@functools.partial(jax.jit, static_argnums=(4, 5, 6))
-def _run_spread(
+def _fits(
     solver: Solver,
     data: Any,
     starts: Mixture,
-    way: Exit | None,
-    counts: tuple[int, int, int],
-    mesh: Mesh,
-    axis: str | None,
+    rest: Any,
+    num_iterations: int,
+    record_every: int,
+    batch_size: int,
 ) -> Fit:
-    def run(solver: Any, data: Any, starts: Mixture, way: Exit | None) -> Fit:
-        if axis is not None:
-            start = jax.tree.map(lambda x: x[0], starts)
-            solver, data = _prepared(solver, data, start, axis)
-        return _run(solver, data, starts, way, counts)
+    """One fit per start, `batch_size` of them at a time."""
 
-    out = PartitionSpec("seed")
-    spread = jax.shard_map(run, mesh=mesh, in_specs=_specs(axis), out_specs=out)
-    result = spread(solver, data, starts, way)
-    if mesh.is_multi_process:
-        # Every process gets to see all seeds.
-        everywhere = NamedSharding(mesh, PartitionSpec())
-        result = jax.lax.with_sharding_constraint(result, everywhere)
-    return result
+    def one(start: Mixture) -> Fit:
+        fit, history = loop.run(solver, data, start, rest, num_iterations, record_every)
+        return dataclasses.replace(fit, history=history)
+
+    return jax.lax.map(one, starts, batch_size=None if batch_size == 1 else batch_size)
 
 
-def _specs(axis: str | None) -> tuple[PartitionSpec, ...]:
-    """How solver, data, starts and the way out lie on the mesh."""
-    data = PartitionSpec() if axis is None else PartitionSpec(axis)
-    return PartitionSpec(), data, PartitionSpec("seed"), PartitionSpec()
-
-
-def _repeat_last(array: jax.Array, multiple: int) -> jax.Array:
-    """The leading axis made a multiple."""
-    missing = -array.shape[0] % multiple
-    if missing == 0:
-        return array
-    return jnp.concatenate([array, jnp.repeat(array[-1:], missing, axis=0)])
-
-
-def _global(sharding: NamedSharding, leaf: jax.Array) -> jax.Array:
-    """An array of this process, the same in all, as one of all processes' devices."""
-    if not leaf.is_fully_addressable:
-        return leaf
-    values = np.asarray(leaf)
-    return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
+_run = functools.partial(jax.jit, static_argnums=(4, 5, 6))(_fits)

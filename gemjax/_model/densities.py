@@ -1,19 +1,23 @@
 """Densities of components at blocks of points: recomputed where they are needed, or kept.
 
-With log φ_i(x) = x·μ_i − |μ_i|²/2 (the −|x|²/2 cancels in every ratio and is added to the loss per
-point) everything is "features times natural parameters, exponential": one product and one
-exponential per block. Kept densities save both, for weights that change at fixed means.
+With log φ_i(x) = η_i · f(x) + b(x) (b cancels in every ratio and is added to the loss per point)
+everything is "natural parameters times features, exponential": one product and one exponential per
+block. Kept densities save both, for weights that change at fixed means.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from gemjax._base.numerics import capped, vary_alike
+from gemjax._base.records import Mixture
+from gemjax._families.covariance import Covariance
+from gemjax._numerics.finite import capped
+from gemjax._numerics.pytree import vary_alike
 from gemjax._points.blocks import Blocks, Chunks
 
 # Densities up to this size are kept between the weight steps of an iteration; above, recomputed.
@@ -32,6 +36,7 @@ class Densities:
     Attributes:
       blocks: the points.
       means: (n, d), centred.
+      covariance: of the components.
       reference: (n,) log-weights that choose the shift, all finite.
       scaled: (B, n, C), φ_i(x_j) exp(−shift_j), or None where they are recomputed block by block.
       shift: (B, C), or None likewise.
@@ -41,22 +46,24 @@ class Densities:
 
     blocks: Blocks | Chunks
     means: jax.Array
+    covariance: Covariance
     reference: jax.Array
     scaled: jax.Array | None = None
     shift: jax.Array | None = None
     fresh: Densities | None = None
 
 
-def densities(
-    means: jax.Array, log_weights: jax.Array, blocks: Blocks | Chunks, *, keep: bool = True
+def component_densities(
+    mixture: Mixture, blocks: Blocks | Chunks, *, keep: bool = True
 ) -> Densities:
-    """Component densities at the blocks' points, kept if asked for and small enough.
+    """Densities of a mixture's components at the points, kept if asked for and small enough.
 
-    `log_weights` (n,) only choose the shift: any later weights that do not differ from them by
+    The weights only choose the shift: any later weights that do not differ from them by
     hundreds of orders of magnitude give the same ratios.
     """
-    means = means - blocks.centre[None]
-    fresh = Densities(blocks, means, _reference(means, log_weights, blocks.radius))
+    means = mixture.means - blocks.centre[None]
+    reference = _reference(dataclasses.replace(mixture, means=means), blocks.radius)
+    fresh = Densities(blocks, means, mixture.covariance, reference)
     if isinstance(blocks, Chunks) or not keep:
         return fresh
     most = blocks.blocking.stored_bytes
@@ -65,13 +72,13 @@ def densities(
     if blocks.num_entries * means.shape[0] * means.dtype.itemsize > most:
         return fresh
     if blocks.weights.shape[0] == 1:
-        scaled, shift = scale(fresh, blocks.points[0])
+        scaled, shift = scale(fresh, blocks.features[0])
         return dataclasses.replace(fresh, scaled=scaled[None], shift=shift[None], fresh=fresh)
-    parallel = min(blocks.parallel, blocks.weights.shape[0])
+    parallel = blocks.parallel
     if parallel == 1 and blocks.num_entries <= _JOINED_POINTS:
         return _join(fresh, blocks)
     scaled, shift = jax.lax.map(
-        lambda x: scale(fresh, x), blocks.points, batch_size=None if parallel == 1 else parallel
+        lambda x: scale(fresh, x), blocks.features, batch_size=None if parallel == 1 else parallel
     )
     return dataclasses.replace(fresh, scaled=scaled, shift=shift, fresh=fresh)
 
@@ -81,30 +88,30 @@ def _join(fresh: Densities, blocks: Blocks) -> Densities:
 
     A loop over blocks copies each before a product can read it; one block is read where it is.
     """
-    B, features, C = blocks.points.shape
+    B, F, C = blocks.features.shape
     n, dtype = fresh.means.shape[0], fresh.means.dtype
 
     def put(scaled: jax.Array, x: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        first, points = x
-        more, shift = scale(fresh, points)
+        first, features = x
+        more, shift = scale(fresh, features)
         return jax.lax.dynamic_update_slice_in_dim(scaled, more, first, axis=1), shift
 
     empty = vary_alike(jnp.zeros((n, B * C), dtype), fresh)
     firsts = C * jnp.arange(B, dtype=jnp.int32)
-    scaled, shift = jax.lax.scan(put, empty, (firsts, blocks.points))
+    scaled, shift = jax.lax.scan(put, empty, (firsts, blocks.features))
     joined = dataclasses.replace(
         blocks,
-        points=blocks.points.transpose(1, 0, 2).reshape(1, features, B * C),
+        features=blocks.features.transpose(1, 0, 2).reshape(1, F, B * C),
         weights=blocks.weights.reshape(1, B * C),
-        half_squares=blocks.half_squares.reshape(1, B * C),
+        base=blocks.base.reshape(1, B * C),
     )
-    return Densities(
-        joined, fresh.means, fresh.reference, scaled[None], shift.reshape(1, B * C), fresh
+    return dataclasses.replace(
+        fresh, blocks=joined, scaled=scaled[None], shift=shift.reshape(1, B * C), fresh=fresh
     )
 
 
-def apart(kept: Densities, index: jax.Array, blocks: Blocks) -> tuple[jax.Array, jax.Array]:
-    """What is kept of one of `blocks`, by its number: densities (n, C) and shift (C,)."""
+def apart(kept: Densities, index: jax.Array, blocks: Any) -> tuple[jax.Array, jax.Array]:
+    """What is kept of one of the `Blocks`, by its number: densities (n, C) and shift (C,)."""
     assert kept.scaled is not None
     assert kept.shift is not None
     B, C = blocks.weights.shape
@@ -114,41 +121,43 @@ def apart(kept: Densities, index: jax.Array, blocks: Blocks) -> tuple[jax.Array,
     return scaled, jax.lax.dynamic_slice_in_dim(kept.shift[0], C * index, C, axis=0)
 
 
-def _reference(means: jax.Array, log_weights: jax.Array, radius: jax.Array) -> jax.Array:
+def _reference(mixture: Mixture, radius: jax.Array) -> jax.Array:
     """(n,) log-weights, cut off where a component is too light to set the shift of any point.
 
-    At a distance of at most R from every mean, log φ_i − log φ_k <= R²/2, so that a component
-    lighter than exp(−R²/2)/n is below another everywhere. The cut keeps zero weights finite.
-    Constant under differentiation: like the shift it cancels.
+    Where log φ_i − log φ_k <= b at all points, a component lighter than exp(−b)/n is below another
+    everywhere. The cut keeps zero weights finite. Constant under differentiation: like the shift
+    it cancels.
     """
-    means, log_weights = jax.lax.stop_gradient((means, log_weights))
-    reach = radius + jnp.sqrt(jnp.max(jnp.sum(means * means, axis=1)))
-    return jnp.maximum(log_weights, -(0.5 * reach * reach + math.log(means.shape[0])))
+    mixture = jax.lax.stop_gradient(mixture)
+    bound = mixture.covariance.reach(mixture.means, radius)
+    return jnp.maximum(mixture.log_weights, -(bound + math.log(mixture.means.shape[0])))
 
 
-def scale(fresh: Densities, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """φ_i(x_j) e^{−m_j} (n, C) and m_j = max_i log π_i φ_i(x_j) (C,) for x (d + 1, C).
+def scale(fresh: Densities, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """φ_i(x_j) e^{−m_j} (n, C) and m_j = max_i log π_i φ_i(x_j) (C,) for features (F, C).
 
     The reference weights ride on the product's last feature, so that the maximum is a plain
     reduction, and come off again inside the exponential: both are markedly faster on a CPU than
     adding them. The shift is constant under differentiation: it cancels wherever it is used. A
     component of (nearly) no weight may exceed the range of the floats, so its exponent is capped.
     """
-    log_joint = _log_joint(fresh, x)
+    log_joint = _log_joint(fresh, features)
     shift = jax.lax.stop_gradient(jnp.max(log_joint, axis=0))
     return jnp.exp(capped(log_joint - shift[None] - fresh.reference[:, None])), shift
 
 
-def rescale(fresh: Densities, x: jax.Array, scaled: jax.Array, shift: jax.Array) -> jax.Array:
+def rescale(
+    fresh: Densities, features: jax.Array, scaled: jax.Array, shift: jax.Array
+) -> jax.Array:
     """`scale` again, from its own results: a derivative without an exponential."""
-    return _exponential(scaled, _log_joint(fresh, x) - shift[None] - fresh.reference[:, None])
+    exponent = _log_joint(fresh, features) - shift[None] - fresh.reference[:, None]
+    return _exponential(scaled, exponent)
 
 
-def _log_joint(fresh: Densities, x: jax.Array) -> jax.Array:
-    means = fresh.means
-    bias = fresh.reference - 0.5 * jnp.sum(means * means, axis=1)
-    natural = jnp.concatenate([means, bias[:, None]], axis=1)
-    return jnp.matmul(natural, x, precision=fresh.blocks.blocking.precision)
+def _log_joint(fresh: Densities, features: jax.Array) -> jax.Array:
+    natural = fresh.covariance.natural(fresh.means)
+    natural = jnp.concatenate([natural[:, :-1], natural[:, -1:] + fresh.reference[:, None]], axis=1)
+    return jnp.matmul(natural, features, precision=fresh.blocks.blocking.precision)
 
 
 @jax.custom_jvp

@@ -3,46 +3,78 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from gemjax._base import checks as _checks
-from gemjax._base.numerics import capped, safe_exp, safe_log, unit
+from gemjax._base import checks
 from gemjax._base.records import Mixture
+from gemjax._families.covariance import Covariance, log_normaliser
+from gemjax._families.identity import Identity
+from gemjax._numerics.finite import capped, log_normalise, safe_exp, safe_log, unit
+from gemjax._points.walk import map_points
 
-_BLOCK = 4096  # points per block: beyond the result, memory does not grow with N
 
-
-def make_mixture(means: Any, weights: Any = None) -> Mixture:
+def make_mixture(
+    means: Any, weights: Any = None, *, logits: Any = None, covariance: Covariance = Identity()
+) -> Mixture:
     """A checked `Mixture`.
 
     Args:
       means: (n, d) or (n,) for d = 1; float32 or float64 (integers take JAX's default float type).
       weights: (n,) non-negative, normalised to sum to one; equal weights by default.
+      logits: (n,) logarithms of weights, in their place: any finite numbers, or −inf for a weight
+        of zero, normalised. Free parameters for an optimizer of your own.
+      covariance: the components' covariance family; identity by default.
 
     Raises:
-      ValueError: means that are empty or not finite; weights of another length, negative or all 0.
+      ValueError: means that are empty or not finite; weights of another length, negative or all 0;
+        both weights and logits.
+      TypeError: another covariance than a `gj.covariance.Covariance`.
 
     >>> import gemjax as gj
     >>> mixture = gj.make_mixture([[0.0, 0.0], [4.0, 0.0]], weights=[1.0, 3.0])
     >>> mixture.weights.round(2).tolist()
     [0.25, 0.75]
+    >>> gj.make_mixture([0.0, 4.0], logits=[7.0, 7.0]).weights.round(2).tolist()
+    [0.5, 0.5]
     """
-    means = _checks.points("means", means)
+    means = checks.points("means", means)
     n = means.shape[0]
-    if weights is None:
-        return Mixture(means, jnp.full((n,), -math.log(n), means.dtype))
-    return Mixture(means, safe_log(_checks.weights("weights", weights, n, means.dtype)))
+    if logits is not None:
+        if weights is not None:
+            raise ValueError("weights and logits must not both be given: each sets the weights")
+        log_weights = log_normalise(checks.logits("logits", logits, n, means.dtype))
+    elif weights is None:
+        log_weights = jnp.full((n,), -math.log(n), means.dtype)
+    else:
+        log_weights = safe_log(checks.weights("weights", weights, n, means.dtype))
+    return checks.mixture("mixture", Mixture(means, log_weights, covariance))
+
+
+def log_components(mixture: Mixture, x: jax.Array) -> jax.Array:
+    """(n, C) log φ_i(x_j) of the components at points x (C, d), their weights left out.
+
+    From a product after centring on the first point, so that data far from the origin keep their
+    digits. The centre is constant under differentiation: it cancels.
+    """
+    exponent, base = _exponents(mixture, x)
+    return exponent + (base - log_normaliser(x.shape[1]))[None]
+
+
+def _exponents(mixture: Mixture, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(n, C) η_i · f(x_j) and (C,) b(x_j) for one block of points (C, d)."""
+    covariance, centre = mixture.covariance, jax.lax.stop_gradient(x[0])
+    points, means = (x - centre[None]).T, mixture.means - centre[None]
+    highest = jax.lax.Precision.HIGHEST
+    natural, features = covariance.natural(means), covariance.features(points)
+    return jnp.matmul(natural, features, precision=highest), covariance.base(points)
 
 
 def _joint(mixture: Mixture, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(C, n) π_i N(x_j; μ_i, I) / exp(s_j) and (C,) s for one block of points (C, d).
+    """(n, C) π_i φ_i(x_j) / exp(s_j) and (C,) s for one block of points (C, d).
 
-    Squared distances come from a matrix product after centring on the block's first point, so
-    that data far from the origin lose no digits, up to −|x|²/2, which is added last. The centre,
     s and the reference weights are constant under differentiation: they cancel.
     """
     zero = jnp.isneginf(mixture.log_weights)
@@ -54,32 +86,18 @@ def _joint(mixture: Mixture, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         safe_exp(mixture.log_weights) / unit(x.dtype),
         jnp.exp(jnp.where(zero, log_unit, mixture.log_weights) - reference),
     )
-    centre = jax.lax.stop_gradient(x[0])
-    x, means = x - centre[None], mixture.means - centre[None]
-    product = jnp.matmul(x, means.T, precision=jax.lax.Precision.HIGHEST)
-    exponent = product + (reference - 0.5 * jnp.sum(means * means, axis=1))[None]
-    peak = jax.lax.stop_gradient(
-        jnp.max(jnp.where(zero[None], -jnp.inf, exponent), axis=1, keepdims=True)
-    )
+    exponent, base = _exponents(mixture, x)
+    exponent = exponent + reference[:, None]
+    peak = jax.lax.stop_gradient(jnp.max(jnp.where(zero[:, None], -jnp.inf, exponent), axis=0))
     # Only those of zeros can be positive. The cap leaves room for their derivative, over u.
-    joint = share[None] * jnp.exp(capped(exponent - peak, 0.45))
-    return joint, peak[:, 0] - 0.5 * jnp.sum(x * x, axis=1)
-
-
-def over_blocks(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    """`function` of (C, d) blocks of x (N, d), with the results joined to (N, …)."""
-    if x.shape[0] <= _BLOCK:
-        return function(x)
-    full = x.shape[0] // _BLOCK * _BLOCK
-    head = jax.lax.map(function, x[:full].reshape(-1, _BLOCK, x.shape[1]))
-    head = head.reshape(full, *head.shape[2:])
-    return head if full == x.shape[0] else jnp.concatenate([head, function(x[full:])])
+    joint = share[:, None] * jnp.exp(capped(exponent - peak[None], 0.45))
+    return joint, peak + base - log_normaliser(x.shape[1])
 
 
 def _arguments(mixture: Mixture, x: Any) -> tuple[Mixture, jax.Array]:
-    mixture = _checks.mixture("mixture", mixture)
-    x = _checks.points("x", x)
-    _checks.same_space("mixture", mixture.means.shape[1], mixture.means.dtype, "x", x)
+    mixture = checks.mixture("mixture", mixture)
+    x = checks.points("x", x)
+    checks.same_space("mixture", mixture, "x", x.shape, x.dtype)
     return mixture, x
 
 
@@ -104,9 +122,9 @@ def log_density(mixture: Mixture, x: Any) -> jax.Array:
 
     def block(x: jax.Array) -> jax.Array:
         joint, shift = _joint(mixture, x)
-        return jnp.log(jnp.sum(joint, axis=1)) + shift - 0.5 * x.shape[1] * math.log(2 * math.pi)
+        return jnp.log(jnp.sum(joint, axis=0)) + shift
 
-    return over_blocks(block, x)
+    return map_points(block, x)
 
 
 def responsibilities(mixture: Mixture, x: Any) -> jax.Array:
@@ -130,9 +148,9 @@ def responsibilities(mixture: Mixture, x: Any) -> jax.Array:
 
     def block(x: jax.Array) -> jax.Array:
         joint, _ = _joint(mixture, x)
-        return joint / jnp.sum(joint, axis=1, keepdims=True)
+        return (joint / jnp.sum(joint, axis=0)[None]).T
 
-    return over_blocks(block, x)
+    return map_points(block, x)
 
 
 def sample(key: jax.Array, mixture: Mixture, num_samples: int) -> jax.Array:
@@ -150,9 +168,10 @@ def sample(key: jax.Array, mixture: Mixture, num_samples: int) -> jax.Array:
     >>> gj.sample(jax.random.key(0), gj.make_mixture([[0.0, 5.0]]), 3).shape
     (3, 2)
     """
-    mixture = _checks.mixture("mixture", mixture)
-    num_samples = _checks.count("num_samples", num_samples)
+    mixture = checks.mixture("mixture", mixture)
+    num_samples = checks.count("num_samples", num_samples)
     key_component, key_noise = jax.random.split(key)
     component = jax.random.categorical(key_component, mixture.log_weights, shape=(num_samples,))
     shape = (num_samples, mixture.means.shape[1])
-    return mixture.means[component] + jax.random.normal(key_noise, shape, mixture.means.dtype)
+    noise = jax.random.normal(key_noise, shape, mixture.means.dtype)
+    return mixture.means[component] + mixture.covariance.colour(noise, component)

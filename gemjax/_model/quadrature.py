@@ -1,21 +1,20 @@
-"""Targets: weighted points that stand for a sample or for a known mixture."""
+"""The population limit of a known mixture, as a target: nodes and weights of a quadrature rule."""
 
 from __future__ import annotations
 
 import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gemjax._base import checks as _checks
-from gemjax._base.numerics import safe_exp, safe_norm
-from gemjax._base.records import Mixture, Target
+from gemjax._base import checks
+from gemjax._base.records import Mixture
 from gemjax._model.mixture import sample
-from gemjax._model.statistics import expect
-from gemjax._points.blocks import as_blocks
+from gemjax._model.statistics import expect, lay_out_for
+from gemjax._numerics.finite import safe_exp, safe_norm
+from gemjax._points.target import Target
 
 _HALF_WIDTH = 8.5  # standard deviations: a normal has 2e-17 beyond
 _GRID_NODES = {0: 1, 1: 256, 2: 64, 3: 40}  # per axis, by the number of axes
@@ -25,28 +24,6 @@ _ANTITHETIC_PAIRS = 2**14
 _MOST_NODES = 2**26
 _REPLICATES = 3
 _PROBES = 8
-
-
-def empirical(points: Any, weights: Any = None) -> Target:
-    """The empirical distribution of a sample.
-
-    Args:
-      points: (N, d) or (N,) for d = 1; float32 or float64 (integers take JAX's default float type).
-      weights: (N,) sample weights, non-negative, normalised to sum to one; 1/N by default. A
-        point of weight 2 counts as two points of weight 1.
-
-    Raises:
-      ValueError: points that are empty or not finite; weights of another length, negative or all 0.
-
-    >>> import gemjax as gj
-    >>> gj.empirical([[0.0], [1.0]], weights=[1.0, 3.0]).weights.tolist()
-    [0.25, 0.75]
-    """
-    points = _checks.points("points", points)
-    N = points.shape[0]
-    if weights is None:
-        return Target(points, jnp.full((N,), 1 / N, points.dtype))
-    return Target(points, _checks.weights("weights", weights, N, points.dtype))
 
 
 def population(mixture: Mixture, *, num_nodes: int | None = None) -> Target:
@@ -83,9 +60,9 @@ def population(mixture: Mixture, *, num_nodes: int | None = None) -> Target:
     >>> bool(target.quadrature_error < 1e-5)
     True
     """
-    mixture = _checks.mixture("mixture", mixture)
+    mixture = checks.mixture("mixture", mixture)
     if num_nodes is not None:
-        num_nodes = _checks.count("num_nodes", num_nodes, least=2)
+        num_nodes = checks.count("num_nodes", num_nodes, least=2)
     m, d = mixture.means.shape
     span = _spanning(mixture.means)
     num_axes = d if d <= 3 else len(span) if len(span) <= 3 else 0
@@ -101,7 +78,7 @@ def _spanning(means: jax.Array) -> list[int]:
     Where the means are traced, of as many as there can be.
     """
     m, d = means.shape
-    if not _checks.is_concrete(means):
+    if not checks.is_concrete(means):
         return list(range(1, min(m - 1, d) + 1))
     rest = np.asarray(means, np.float64) - np.asarray(means[0], np.float64)
     least = 1e-6 * max(1.0, float(np.linalg.norm(rest, axis=1).max()))
@@ -199,7 +176,9 @@ def _place(mixture: Mixture, basis: jax.Array, offsets: np.ndarray, weights: np.
     """The rule for the standard normal, moved to every component."""
     dtype = mixture.means.dtype
     moved = jnp.matmul(jnp.asarray(offsets, dtype), basis, precision=jax.lax.Precision.HIGHEST)
-    points = mixture.means[:, None, :] + moved[None]
+    noise = jnp.broadcast_to(moved[None], (len(mixture.means), *moved.shape))
+    component = jnp.broadcast_to(jnp.arange(len(noise), dtype=jnp.int32)[:, None], noise.shape[:2])
+    points = mixture.means[:, None, :] + mixture.covariance.colour(noise, component)
     product = safe_exp(mixture.log_weights)[:, None] * jnp.asarray(weights, dtype)[None]
     return Target(points.reshape(-1, basis.shape[0]), product.reshape(-1))
 
@@ -212,14 +191,11 @@ def _spread(mixture: Mixture, rules: list[Target]) -> jax.Array:
     equal = jnp.full((n,), -math.log(n), mixture.means.dtype)
     draws = [sample(jax.random.key(probe), mixture, n) for probe in range(_PROBES)]
     probes = jnp.stack([mixture.means[jnp.arange(n) % m], *draws])
-    losses = []
+    covariance, losses = mixture.covariance.candidates(), []
     for rule in rules:
-        blocks = as_blocks(rule, n)
-        losses.append(
-            jax.lax.map(
-                lambda means, blocks=blocks: expect(Mixture(means, equal), blocks).loss, probes
-            )
-        )
+        blocks = lay_out_for(Mixture(probes[0], equal, covariance), rule)
+        one = lambda means, blocks=blocks: expect(Mixture(means, equal, covariance), blocks).loss  # noqa: E731
+        losses.append(jax.lax.map(one, probes))
     first, *others = losses
     rounding = 8 * jnp.finfo(mixture.means.dtype).eps * (1 + jnp.abs(first))
     return jnp.max(jnp.stack([jnp.abs(other - first) + rounding for other in others]))

@@ -3,17 +3,19 @@ through the choice of points, only through the points themselves."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 
 import jax
 import jax.numpy as jnp
 
-from gemjax._base import checks as _checks
-from gemjax._base.numerics import safe_log, tiny
-from gemjax._base.records import Mixture, Target
+from gemjax._base import checks
+from gemjax._base.records import Mixture
 from gemjax._model.mixture import sample
+from gemjax._numerics.finite import safe_log, tiny
 from gemjax._points.file_target import FileTarget
+from gemjax._points.target import Target, checked_target
 
 
 def from_mixture(key: jax.Array, truth: Mixture, n: int) -> Mixture:
@@ -29,8 +31,9 @@ def from_mixture(key: jax.Array, truth: Mixture, n: int) -> Mixture:
     >>> gj.initialize.from_mixture(jax.random.key(0), truth, 5).means.shape
     (5, 2)
     """
-    n = _checks.count("n", n)
-    return _equal(sample(key, truth, n))
+    n = checks.count("n", n)
+    start = _equal(sample(key, truth, n))
+    return dataclasses.replace(start, covariance=truth.covariance.candidates())
 
 
 def from_target(key: jax.Array, target: Target | FileTarget, n: int) -> Mixture:
@@ -49,14 +52,8 @@ def from_target(key: jax.Array, target: Target | FileTarget, n: int) -> Mixture:
     >>> sorted(gj.initialize.from_target(jax.random.key(0), target, 3).means[:, 0].tolist())
     [0.0, 1.0, 2.0]
     """
-    target, n = _checks.data("target", target), _checks.count("n", n)
-    if isinstance(target, FileTarget):
-        if n > target.shape[0]:
-            raise ValueError(
-                f"n must be at most the {target.shape[0]} points of a FileTarget, got {n}"
-            )
-        return _equal(target.draw(key, n))
-    return _equal(target.points[_draw(key, target.weights, n)])
+    target, n = checked_target("target", target), checks.count("n", n)
+    return _equal(target.draw(key, n))
 
 
 def plus_plus(key: jax.Array, target: Target, n: int) -> Mixture:
@@ -73,7 +70,7 @@ def plus_plus(key: jax.Array, target: Target, n: int) -> Mixture:
     >>> sorted(gj.initialize.plus_plus(jax.random.key(0), target, 2).means[:, 0].tolist())
     [0.0, 9.0]
     """
-    target, n = _checks.target("target", target), _checks.count("n", n)
+    target, n = _in_memory(target), checks.count("n", n)
     points, log_weights = target.points, safe_log(target.weights)
 
     def square_distance(i: jax.Array) -> jax.Array:
@@ -112,8 +109,8 @@ def spectral(key: jax.Array, target: Target, n: int, rank: int) -> Mixture:
     >>> bool(jnp.abs(start.means[:, 1]).max() < 0.02)
     True
     """
-    target, n = _checks.target("target", target), _checks.count("n", n)
-    rank, d = _checks.count("rank", rank), target.points.shape[1]
+    target, n = _in_memory(target), checks.count("n", n)
+    rank, d = checks.count("rank", rank), target.points.shape[1]
     if rank > d:
         raise ValueError(f"rank must be at most the dimension d = {d}, got {rank}")
     highest = jax.lax.Precision.HIGHEST
@@ -121,7 +118,7 @@ def spectral(key: jax.Array, target: Target, n: int, rank: int) -> Mixture:
     centred = target.points - centre[None]
     covariance = jnp.matmul((target.weights[:, None] * centred).T, centred, precision=highest)
     directions = _principal(covariance, rank)
-    chosen = centred[_draw(key, target.weights, n)]
+    chosen = target.draw(key, n) - centre[None]
     inside = jnp.matmul(chosen, directions, precision=highest)
     return _equal(centre[None] + jnp.matmul(inside, directions.T, precision=highest))
 
@@ -160,12 +157,19 @@ def _equal(means: jax.Array) -> Mixture:
     return Mixture(means, jnp.full((n,), -math.log(n), means.dtype))
 
 
-def _draw(key: jax.Array, weights: jax.Array, n: int) -> jax.Array:
-    """(n,) indices by weight, distinct while points of positive weight last (Gumbel top-n)."""
-    N = weights.shape[0]
-    key_distinct, key_repeat = jax.random.split(key)
-    repeat = jax.random.choice(key_repeat, N, (n,), p=weights).astype(jnp.int32)
-    scores = safe_log(weights) + jax.random.gumbel(key_distinct, (N,), weights.dtype)
-    distinct = jax.lax.top_k(scores, min(n, N))[1]
-    head = jnp.where(weights[distinct] > 0, distinct, repeat[: min(n, N)])
-    return jnp.concatenate([head, repeat[min(n, N) :]])
+def _in_memory(target: Target) -> Target:
+    """A checked target whose points are all there."""
+    target = checked_target("target", target)
+    if isinstance(target, FileTarget):
+        raise TypeError("target must be in memory, got a FileTarget; from_target draws from a file")
+    return target
+
+
+# Random starts by name; those after key, target and n are settings of their own. `from_mixture`
+# takes a truth in place of the target.
+STARTS = {
+    "from_mixture": from_mixture,
+    "from_target": from_target,
+    "plus_plus": plus_plus,
+    "spectral": spectral,
+}

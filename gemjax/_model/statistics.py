@@ -9,77 +9,91 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-from gemjax._base.numerics import largest, safe_exp, safe_sqrt, tiny, vary_alike
+from gemjax._base import checks
 from gemjax._base.records import Mixture
-from gemjax._model.densities import Densities, apart, densities, rescale, scale
-from gemjax._points.blocks import Blocks, Chunks
+from gemjax._families.covariance import log_normaliser
+from gemjax._model.densities import Densities, apart, component_densities, rescale, scale
+from gemjax._numerics.finite import largest, safe_exp, safe_sqrt, tiny
+from gemjax._points.blocks import AUTOMATIC, Block, Blocking, Blocks, Chunks, as_blocks
+from gemjax._points.file_target import FileTarget
+from gemjax._points.target import Target, checked_target
+from gemjax._points.walk import fold
 
-_Tree = TypeVar("_Tree")
+Data: TypeAlias = Target | FileTarget | Blocks | Chunks
+
+# From densities (n, C), their shift (C,), the block, and weights of any kind. Closes over nothing
+# that is differentiated.
+_Function: TypeAlias = Callable[[jax.Array, jax.Array, Block, Any], Any]
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Statistics:
-    """What the E-step returns.
+    """What the E-step returns, with ψ_i = π_i φ_i / p the responsibilities.
 
     Attributes:
       loss: () −E[log p], nats per point.
       ratios: (n,) r_i = E[φ_i / p] = −∂L/∂π_i.
       mass: (n,) s_i = E[ψ_i] = π_i r_i.
-      gradient: (n, d) ∂L/∂μ_i = s_i μ_i − E[ψ_i x].
+      offset: (n, d) E[ψ_i (x − μ_i)] = s_i times the way to the barycentre.
+      gradient: (n, d) ∂L/∂μ_i = −Σ_i⁻¹ E[ψ_i (x − μ_i)].
+      moments: (n, F) E[ψ_i f(x)], the features' origin in the blocks' centre.
     """
 
     loss: jax.Array
     ratios: jax.Array
     mass: jax.Array
+    offset: jax.Array
     gradient: jax.Array
+    moments: jax.Array
 
 
-def ratios(stored: Densities, log_weights: jax.Array) -> jax.Array:
+def ratios(densities: Densities, log_weights: jax.Array) -> jax.Array:
     """(n,) r_i = E[φ_i / p] at the given weights: all that a weight step needs."""
 
-    def block(scaled: jax.Array, shift: jax.Array, x: _Block, weights: jax.Array) -> jax.Array:
-        return _dot(stored, scaled, x.weights / _density(stored, weights, scaled))
+    def block(scaled: jax.Array, shift: jax.Array, x: Block, weights: jax.Array) -> jax.Array:
+        return _dot(densities, scaled, x.weights / _density(densities, weights, scaled))
 
-    return _expectation(block, stored, safe_exp(log_weights))
+    return _expectation(block, densities, safe_exp(log_weights))
 
 
 def duality_gap(r: jax.Array) -> jax.Array:
-    """() max r − 1, from r (n,): what other weights could gain at most; see `weights.py`."""
+    """() max r − 1, from r (n,): what other weights could gain at most; see `rules.py`."""
     return largest(r) - 1
 
 
-def curvature(stored: Densities, weights: jax.Array) -> jax.Array:
+def curvature(densities: Densities, weights: jax.Array) -> jax.Array:
     """(n, n) H_ik = E[φ_i φ_k / p²], the Hessian of the loss in the weights (n,)."""
 
-    def block(scaled: jax.Array, shift: jax.Array, x: _Block, weights: jax.Array) -> jax.Array:
-        half = scaled * (safe_sqrt(x.weights) / _density(stored, weights, scaled))[None]
-        return _dot(stored, half, half.T)
+    def block(scaled: jax.Array, shift: jax.Array, x: Block, weights: jax.Array) -> jax.Array:
+        half = scaled * (safe_sqrt(x.weights) / _density(densities, weights, scaled))[None]
+        return _dot(densities, half, half.T)
 
-    return _expectation(block, stored, weights)
+    return _expectation(block, densities, weights)
 
 
-def curvature_times(stored: Densities, weights: jax.Array, change: jax.Array) -> jax.Array:
+def curvature_times(densities: Densities, weights: jax.Array, change: jax.Array) -> jax.Array:
     """(n,) the same Hessian times `change` (n,), without the Hessian."""
 
     def block(
-        scaled: jax.Array, shift: jax.Array, x: _Block, both: tuple[jax.Array, jax.Array]
+        scaled: jax.Array, shift: jax.Array, x: Block, both: tuple[jax.Array, jax.Array]
     ) -> jax.Array:
         weights, change = both
-        density = _density(stored, weights, scaled)
-        return _dot(stored, scaled, x.weights * _dot(stored, change, scaled) / density**2)
+        density = _density(densities, weights, scaled)
+        return _dot(densities, scaled, x.weights * _dot(densities, change, scaled) / density**2)
 
-    return _expectation(block, stored, (weights, change))
+    return _expectation(block, densities, (weights, change))
 
 
-def gains(stored: Densities, weights: jax.Array, change: jax.Array, shares: jax.Array) -> jax.Array:
+def gains(
+    densities: Densities, weights: jax.Array, change: jax.Array, shares: jax.Array
+) -> jax.Array:
     """(k,) E[log p] at `weights + share · change` less that at `weights`, for each of the shares.
 
     The difference itself is summed, so it has digits where the two losses agree in all of theirs.
@@ -87,169 +101,159 @@ def gains(stored: Densities, weights: jax.Array, change: jax.Array, shares: jax.
     """
 
     def block(
-        scaled: jax.Array, shift: jax.Array, x: _Block, all_: tuple[jax.Array, ...]
+        scaled: jax.Array, shift: jax.Array, x: Block, all_: tuple[jax.Array, ...]
     ) -> jax.Array:
         weights, change, shares = all_
-        relative = _dot(stored, change, scaled) / _density(stored, weights, scaled)
+        relative = _dot(densities, change, scaled) / _density(densities, weights, scaled)
         more = jnp.log1p(jnp.maximum(shares[:, None] * relative[None], -1))
-        return _dot(stored, jnp.where(x.weights[None] > 0, more, 0), x.weights)
+        return _dot(densities, jnp.where(x.weights[None] > 0, more, 0), x.weights)
 
-    return _expectation(block, stored, (weights, change, shares))
+    return _expectation(block, densities, (weights, change, shares))
 
 
-def statistics(stored: Densities, log_weights: jax.Array) -> Statistics:
-    """Loss, ratios, mass and mean gradient at the given weights, in one pass."""
+def e_step(densities: Densities, log_weights: jax.Array) -> Statistics:
+    """Loss, ratios, mass and what the mean step needs at the given weights, in one pass."""
     weights = safe_exp(log_weights)
-    d = stored.means.shape[1]
-    # r is the moment of the feature that is one. Products are done four columns at a time: where
-    # it would be alone in a fifth, a product with a vector is cheaper.
-    alone = d % 4 == 0
+    d = densities.means.shape[1]
 
     def block(
-        scaled: jax.Array, shift: jax.Array, x: _Block, weights: jax.Array
+        scaled: jax.Array, shift: jax.Array, x: Block, weights: jax.Array
     ) -> tuple[jax.Array, ...]:
-        density = _density(stored, weights, scaled)
-        log_density = jnp.log(density) + (shift - x.half_squares)
+        density = _density(densities, weights, scaled)
+        log_density = jnp.log(density) + (shift + x.base)
         per_density = x.weights / density
-        points = x.points[:d] if alone else x.points
-        moments = _dot(stored, scaled, (per_density[None] * points).T)
-        r = _dot(stored, scaled, per_density) if alone else moments[:, d]
-        return -_dot(stored, x.weights, log_density), r, moments[:, :d]
+        # r is the moment of the feature that is one. Products are done four columns at a time:
+        # where it would be alone in a fifth, a product with a vector is cheaper.
+        alone = (x.features.shape[0] - 1) % 4 == 0
+        features = x.features[:-1] if alone else x.features
+        moments = _dot(densities, scaled, (per_density[None] * features).T)
+        r = _dot(densities, scaled, per_density) if alone else moments[:, -1]
+        moments = moments if alone else moments[:, :-1]
+        return -_dot(densities, x.weights, log_density), r, moments
 
-    loss, r, moments = _expectation(block, stored, weights)
-    gradient = weights[:, None] * (r[:, None] * stored.means - moments)
-    return Statistics(loss + 0.5 * d * math.log(2 * math.pi), r, weights * r, gradient)
+    loss, r, moments = _expectation(block, densities, weights)
+    offset = weights[:, None] * (moments[:, :d] - r[:, None] * densities.means)
+    return Statistics(
+        loss=loss + log_normaliser(d),
+        ratios=r,
+        mass=weights * r,
+        offset=offset,
+        gradient=-densities.covariance.whiten(offset),
+        moments=weights[:, None] * jnp.concatenate([moments, r[:, None]], axis=1),
+    )
 
 
 def expect(mixture: Mixture, blocks: Blocks | Chunks) -> Statistics:
-    """The E-step of one mixture. Its densities are needed once and not stored."""
-    stored = densities(mixture.means, mixture.log_weights, blocks, keep=False)
-    return statistics(stored, mixture.log_weights)
+    """The E-step of one mixture. Its densities are needed once and not kept."""
+    densities = component_densities(mixture, blocks, keep=False)
+    return e_step(densities, mixture.log_weights)
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Block:
-    """One block of `Blocks`: points (d + 1, C), weights (C,), half_squares (C,)."""
+def lay_out_for(
+    mixture: Mixture,
+    target: Data,
+    blocking: Blocking = AUTOMATIC,
+    axis: str | None = None,
+    *,
+    num_candidates: int = 0,
+) -> Blocks | Chunks:
+    """A target, checked and in blocks for mixtures like this one, of which only shapes count.
 
-    points: jax.Array
-    weights: jax.Array
-    half_squares: jax.Array
+    Blocks suit as many candidates for one more component, too.
+    """
+    family = type(mixture.covariance)
+    if isinstance(target, Blocks | Chunks):
+        if target.family is not family:
+            raise TypeError(
+                f"target was prepared for covariances {target.family.__name__}, "
+                f"and the mixture's are {family.__name__}"
+            )
+        return target
+    points = checked_target("target", target)
+    checks.same_space("mixture", mixture, "target", points.shape, points.dtype)
+    if not isinstance(blocking, Blocking):
+        raise TypeError(f"blocking must be a Blocking, got {blocking!r}")
+    return as_blocks(points, max(len(mixture.means), num_candidates), blocking, family, axis)
 
 
-# From densities (n, C), their shift (C,), the block, and weights of any kind. Closes over nothing
-# that is differentiated.
-_Function: TypeAlias = Callable[[jax.Array, jax.Array, _Block, Any], Any]
+def loss(mixture: Mixture, target: Target | FileTarget) -> jax.Array:
+    """−E[log p(x)] of a mixture under a target: the negative log-likelihood per point.
+
+    Args:
+      mixture: a `Mixture` with n components in d dimensions.
+      target: a `Target` or `FileTarget` in the same space, same dtype.
+
+    Returns:
+      () nats per point. Differentiable in the mixture, the points and the weights.
+
+    Raises:
+      ValueError, TypeError: dimensions or dtypes that disagree, values that are not finite.
+
+    >>> import gemjax as gj
+    >>> round(float(gj.loss(gj.make_mixture([[0.0]]), gj.empirical([[0.0]]))), 6)
+    0.918939
+    """
+    mixture = checks.mixture("mixture", mixture)
+    return expect(mixture, lay_out_for(mixture, target)).loss
 
 
-def _dot(stored: Densities, a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.matmul(a, b, precision=stored.blocks.blocking.precision)
+def _dot(densities: Densities, a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.matmul(a, b, precision=densities.blocks.blocking.precision)
 
 
-def _density(stored: Densities, weights: jax.Array, scaled: jax.Array) -> jax.Array:
+def _density(densities: Densities, weights: jax.Array, scaled: jax.Array) -> jax.Array:
     """(C,) p(x_j) exp(−shift_j), kept above zero. A NaN stays one."""
-    density = _dot(stored, weights, scaled)
+    density = _dot(densities, weights, scaled)
     least = tiny(density.dtype)
     return jnp.where(density < least, least, density)
 
 
-def _expectation(function: _Function, stored: Densities, weights: Any) -> Any:
+def _expectation(function: _Function, densities: Densities, weights: Any) -> Any:
     """Sum over all points of `function(scaled, shift, block, weights)`."""
-    if stored.fresh is None:
-        return _sum_over_points(function, stored, weights)
-    return _from_kept(function, stored, weights)
+    if densities.fresh is None:
+        return _sum(function, densities, weights)
+    return _from_kept(function, densities, weights)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _from_kept(function: _Function, stored: Densities, weights: Any) -> Any:
+def _from_kept(function: _Function, densities: Densities, weights: Any) -> Any:
     """An expectation from densities that were kept to save their exponentials.
 
     Kept or recomputed, densities are one function of means and points, and the expectation is one
     function of them; so either way gives its derivative. It is taken block by block, where the
     tangents of a block's densities stay in cache; those of all together would not.
     """
-    return _sum_over_points(function, stored, weights)
+    return _sum(function, densities, weights)
 
 
 @_from_kept.defjvp
 def _from_kept_jvp(function: _Function, primals: tuple, tangents: tuple) -> tuple[Any, Any]:
-    (stored, weights), (dstored, dweights) = primals, tangents
+    (densities, weights), (ddensities, dweights) = primals, tangents
     return jax.jvp(
-        lambda fresh, weights: _sum_over_points(function, fresh, weights, stored),
-        (stored.fresh, weights),
-        (dstored.fresh, dweights),
+        lambda fresh, weights: _sum(function, fresh, weights, densities),
+        (densities.fresh, weights),
+        (ddensities.fresh, dweights),
     )
 
 
-def _sum_over_points(
-    function: _Function, stored: Densities, weights: Any, kept: Densities | None = None
+def _sum(
+    function: _Function, densities: Densities, weights: Any, kept: Densities | None = None
 ) -> Any:
-    blocks = stored.blocks
-    if isinstance(blocks, Blocks):
-        total = _sum_over_blocks(function, stored, blocks, weights, kept)
-    elif blocks.num_chunks == 1:
-        total = _sum_over_blocks(function, stored, blocks.chunk(jnp.int32(0)), weights)
-    else:
-        one = lambda i: _sum_over_blocks(function, stored, blocks.chunk(i), weights)  # noqa: E731
-        # Reverse mode lays a chunk out again instead of keeping them all.
-        one = jax.checkpoint(one, prevent_cse=False)
-        total = _add_up(one, jnp.arange(blocks.num_chunks, dtype=jnp.int32), (stored, weights))
-    return total if blocks.axis is None else jax.lax.psum(total, blocks.axis)
+    """Densities come from `densities` if it has them; else computed, or known from `kept`."""
 
-
-def _sum_over_blocks(
-    function: _Function,
-    stored: Densities,
-    blocks: Blocks,
-    weights: Any,
-    kept: Densities | None = None,
-) -> Any:
-    """Densities come from `stored` if it has them; else they are computed, or known from `kept`."""
-
-    def one(x: tuple[_Block, Any, Any]) -> Any:
-        block, scaled, shift = x
+    def extra(blocks: Blocks) -> Any:
         if kept is not None:
-            scaled, shift = apart(kept, scaled, blocks)
-            scaled = rescale(stored, block.points, scaled, shift)
+            return jnp.arange(blocks.weights.shape[0], dtype=jnp.int32), None
+        return densities.scaled, densities.shift
+
+    def one(block: Block, known: tuple[Any, Any]) -> Any:
+        scaled, shift = known
+        if kept is not None:
+            scaled, shift = apart(kept, scaled, densities.blocks)
+            scaled = rescale(densities, block.features, scaled, shift)
         elif scaled is None:
-            scaled, shift = scale(stored, block.points)
+            scaled, shift = scale(densities, block.features)
         return function(scaled, shift, block, weights)
 
-    if stored.scaled is None:
-        # Reverse mode recomputes a block's densities instead of keeping them all.
-        one = jax.checkpoint(one, prevent_cse=False)
-    B, parallel = blocks.weights.shape[0], blocks.parallel
-    block = _Block(blocks.points, blocks.weights, blocks.half_squares)
-    xs = (block, stored.scaled, stored.shift)
-    if kept is not None:
-        xs = (block, jnp.arange(B, dtype=jnp.int32), None)
-    if B == 1:
-        return one(jax.tree.map(lambda x: x[0], xs))
-    inputs = (stored, weights, blocks, kept)
-    if parallel == 1:
-        return _add_up(one, xs, inputs)
-    side_by_side = lambda x: jax.tree.map(lambda y: jnp.sum(y, axis=0), jax.vmap(one)(x))  # noqa: E731
-    if parallel >= B:
-        return side_by_side(xs)
-    groups = jax.tree.map(lambda x: x.reshape(-1, parallel, *x.shape[1:]), xs)
-    return _add_up(side_by_side, groups, inputs)
-
-
-def _add_up(function: Callable[[Any], _Tree], xs: Any, inputs: Any) -> _Tree:
-    """Sum of `function` over the leading axis of `xs`, with compensation (Kahan 1965).
-
-    `inputs` are all that the result depends on; see `vary_alike`.
-    """
-    shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], xs))
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-    zeros = vary_alike(zeros, inputs)
-
-    def add(carry: tuple[_Tree, _Tree], x: Any) -> tuple[tuple[_Tree, _Tree], None]:
-        total, lost = carry
-        more = jax.tree.map(jnp.subtract, function(x), lost)
-        new = jax.tree.map(jnp.add, total, more)
-        lost = jax.tree.map(lambda new, total, more: (new - total) - more, new, total, more)
-        return (new, lost), None
-
-    (total, _), _ = jax.lax.scan(add, (zeros, zeros), xs)
-    return total
+    inputs, recompute = (densities, weights, kept), densities.scaled is None
+    return fold(one, densities.blocks, extra, inputs=inputs, recompute=recompute)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gemjax._base import checks as _checks
+from gemjax._base import checks
 from gemjax._base.records import Mixture
 from gemjax._model.mixture import make_mixture
 
@@ -132,11 +132,11 @@ def random(key: jax.Array, m: int, d: int, separation: Any, weights: Any = None)
 
 
 def _arguments(m: Any, d: Any, separation: Any) -> tuple[int, int, jax.Array]:
-    dtype = _checks.floating("separation", separation).dtype
+    dtype = checks.floating("separation", separation).dtype
     return (
-        _checks.count("m", m),
-        _checks.count("d", d),
-        _checks.scalar("separation", separation, dtype, positive=True),
+        checks.count("m", m),
+        checks.count("d", d),
+        checks.scalar("separation", separation, dtype, above=0),
     )
 
 
@@ -146,3 +146,7 @@ def _scaled(unit: np.ndarray, separation: jax.Array, weights: Any) -> Mixture:
 
 def _distances(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.sqrt(jnp.sum((a[:, None] - b[None]) ** 2, axis=-1))
+
+
+# Truths by name; `random` takes a key first.
+KINDS = {"simplex": simplex, "ring": ring, "grid": grid, "random": random}

@@ -1,6 +1,6 @@
-"""How the E-step walks over the points: blocks of points laid out once, or chunk by chunk.
+"""Points laid out for the E-step: all of them as blocks, or one chunk at a time.
 
-Points are centred, so that data far from the origin lose no digits, and laid out [blocks, d, C], so
+Points are centred, so that data far from the origin lose no digits, and laid out [blocks, F, C], so
 that a block's densities [n, C] stay in a core's cache. Where the copy would be large, the points
 stay where they are, and a chunk at a time is laid out, used and forgotten.
 """
@@ -15,9 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gemjax._base.numerics import vary_alike
-from gemjax._base.records import Target
+from gemjax._base import checks
+from gemjax._base.settings import setting
+from gemjax._families.covariance import Covariance
+from gemjax._families.identity import Identity
+from gemjax._numerics.pytree import vary_alike
 from gemjax._points.file_target import FileTarget
+from gemjax._points.target import Target
 
 # Entries of one block of densities, n·C, on a CPU: 2^17 float32 numbers are 512 KiB.
 _BLOCK_ENTRIES = 2**17
@@ -28,6 +32,8 @@ _EXTENT_ROWS = 2**16
 # Points laid out up to this size at once.
 _COPIED_BYTES = {"cpu": 2**24}
 _ACCELERATOR_COPIED_BYTES = 2**31
+_STATIC = {"static": True}
+_PRECISIONS = {name: jax.lax.Precision(name) for name in ("default", "high", "highest")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +61,24 @@ class Blocking:
     1.8515
     """
 
-    block_size: int | None = None
-    num_parallel: int | None = None
-    stored_bytes: int | None = None
-    copied_bytes: int | None = None
-    precision: str = "highest"
+    block_size: int | None = setting(None, least=1, static=True)
+    num_parallel: int | None = setting(None, least=1, static=True)
+    stored_bytes: int | None = setting(None, least=0, static=True)
+    copied_bytes: int | None = setting(None, least=0, static=True)
+    precision: str = setting("highest", choices=_PRECISIONS, static=True)
 
 
 AUTOMATIC = Blocking()
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Block:
+    """One of the blocks: features (F, C), weights (C,), base (C,)."""
+
+    features: jax.Array
+    weights: jax.Array
+    base: jax.Array
 
 
 @jax.tree_util.register_dataclass
@@ -71,22 +87,25 @@ class Blocks:
     """A target laid out for the E-step: B blocks of C points, padded with points of weight zero.
 
     Attributes:
-      points: (B, d + 1, C), relative to `centre`, then a row of ones.
+      features: (B, F, C), f(x) of the points relative to `centre`: their d coordinates first, a
+        one last.
       weights: (B, C).
-      half_squares: (B, C), |x|²/2 of the centred points.
+      base: (B, C), b(x), the part of the log density that all components share.
       centre: (d,), the target's mean. Results do not depend on it, only their rounding does.
       radius: () largest distance of a point from the centre.
       blocking: static, the cut.
+      family: static, the covariance family whose features these are.
       axis: static, the mesh axis over which the points are spread, if any.
     """
 
-    points: jax.Array
+    features: jax.Array
     weights: jax.Array
-    half_squares: jax.Array
+    base: jax.Array
     centre: jax.Array
     radius: jax.Array
-    blocking: Blocking = dataclasses.field(metadata={"static": True})
-    axis: str | None = dataclasses.field(default=None, metadata={"static": True})
+    blocking: Blocking = dataclasses.field(metadata=_STATIC)
+    family: type[Covariance] = dataclasses.field(metadata=_STATIC)
+    axis: str | None = dataclasses.field(default=None, metadata=_STATIC)
 
     @property
     def num_entries(self) -> int:
@@ -96,7 +115,12 @@ class Blocks:
     @property
     def parallel(self) -> int:
         """Blocks side by side."""
-        return self.blocking.num_parallel or 1
+        return min(self.blocking.num_parallel or 1, self.weights.shape[0])
+
+    @property
+    def block(self) -> Block:
+        """All blocks, along a leading axis."""
+        return Block(self.features, self.weights, self.base)
 
 
 @jax.tree_util.register_dataclass
@@ -106,16 +130,17 @@ class Chunks:
 
     Attributes:
       target: N points (N, d) and weights (N,), in memory or in a file.
-      centre, radius, blocking, axis: as in `Blocks`.
+      centre, radius, blocking, family, axis: as in `Blocks`.
       size: static, points per chunk.
     """
 
     target: Target | FileTarget
     centre: jax.Array
     radius: jax.Array
-    blocking: Blocking = dataclasses.field(metadata={"static": True})
-    size: int = dataclasses.field(metadata={"static": True})
-    axis: str | None = dataclasses.field(default=None, metadata={"static": True})
+    blocking: Blocking = dataclasses.field(metadata=_STATIC)
+    size: int = dataclasses.field(metadata=_STATIC)
+    family: type[Covariance] = dataclasses.field(metadata=_STATIC)
+    axis: str | None = dataclasses.field(default=None, metadata=_STATIC)
 
     @property
     def num_chunks(self) -> int:
@@ -123,17 +148,16 @@ class Chunks:
 
     def chunk(self, index: jax.Array) -> Blocks:
         """The chunk of a number, laid out."""
-        if isinstance(self.target, FileTarget):
-            points, weights = self.target.rows(index, self.size)
-        else:
-            points, weights = _rows(self.target, index, self.size)
-        return lay_out(points, weights, self.centre, self.radius, self.blocking, self.axis)
+        points, weights = self.target.rows(index, self.size)
+        centre, radius = self.centre, self.radius
+        return lay_out(points, weights, centre, radius, self.blocking, self.family, self.axis)
 
 
 def as_blocks(
     target: Target | FileTarget | Blocks | Chunks,
     num_components: int,
     blocking: Blocking = AUTOMATIC,
+    family: type[Covariance] = Identity,
     axis: str | None = None,
 ) -> Blocks | Chunks:
     """Lays a target out for mixtures of `num_components`; what is laid out stays as it is.
@@ -143,26 +167,23 @@ def as_blocks(
     """
     if isinstance(target, Blocks | Chunks):
         return target
-    cut = resolve(blocking, num_components)
-    if isinstance(target, FileTarget):
-        size = min(target.shape[0], _chunk_size(cut, target.shape[1], target.dtype))
-        return Chunks(target, target.centre, target.radius, cut, size, axis)
+    cut = resolve(checks.settings(blocking, None, "blocking."), num_components)
     N, d = target.shape
-    centre, radius = _extent(target, axis)
-    if N * _row_bytes(d, target.points.dtype) <= cut.copied_bytes:
-        return lay_out(target.points, target.weights, centre, radius, cut, axis)
-    size = min(N, _chunk_size(cut, d, target.points.dtype))
-    return Chunks(target, centre, radius, cut, size, axis)
+    row = _row_bytes(d, target.dtype, family)
+    if isinstance(target, FileTarget):
+        centre, radius = target.centre, target.radius
+    else:
+        centre, radius = _extent(target, axis)
+        if N * row <= cut.copied_bytes:
+            return lay_out(target.points, target.weights, centre, radius, cut, family, axis)
+    size = min(N, cut.block_size * max(1, cut.copied_bytes // (row * cut.block_size)))
+    return Chunks(target, centre, radius, cut, size, family, axis)
 
 
-def _row_bytes(d: int, dtype: Any) -> int:
-    """Of a point laid out: coordinates, a one, weight and half square."""
-    return (d + 3) * jnp.dtype(dtype).itemsize
-
-
-def _chunk_size(cut: Any, d: int, dtype: Any) -> int:
-    blocks = cut.copied_bytes // (_row_bytes(d, dtype) * cut.block_size)
-    return cut.block_size * max(1, blocks)
+def _row_bytes(d: int, dtype: Any, family: type[Covariance]) -> int:
+    """Of a point laid out: features, weight and base."""
+    features = jax.eval_shape(family.features, jax.ShapeDtypeStruct((d, 1), dtype))
+    return (features.shape[0] + 2) * jnp.dtype(dtype).itemsize
 
 
 def resolve(blocking: Blocking, num_components: int) -> Any:
@@ -188,18 +209,6 @@ def resolve(blocking: Blocking, num_components: int) -> Any:
     )
 
 
-def _rows(target: Target, index: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
-    """Rows number `index` · size and on: points (size, d), weights (size,).
-
-    The last rows reach back, so as to be as many; what they repeat has weight zero.
-    """
-    first = jnp.minimum(index * size, target.points.shape[0] - size)
-    points = jax.lax.dynamic_slice_in_dim(target.points, first, size)
-    weights = jax.lax.dynamic_slice_in_dim(target.weights, first, size)
-    new = first + jnp.arange(size, dtype=jnp.int32) >= index * size
-    return points, jnp.where(new, weights, 0)
-
-
 @functools.partial(jax.jit, static_argnums=1)
 def _extent(target: Target, axis: str | None) -> tuple[jax.Array, jax.Array]:
     """The mean (d,) and the largest distance () from it, without a copy of the points."""
@@ -209,11 +218,11 @@ def _extent(target: Target, axis: str | None) -> tuple[jax.Array, jax.Array]:
     numbers = jnp.arange(-(-N // size), dtype=jnp.int32)
 
     def add(total: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
-        points, weights = _rows(target, index, size)
+        points, weights = target.rows(index, size)
         return total + jnp.sum(weights[:, None] * points, axis=0), None
 
     def farthest(most: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
-        points, _ = _rows(target, index, size)
+        points, _ = target.rows(index, size)
         return jnp.maximum(most, jnp.max(jnp.sum((points - centre[None]) ** 2, axis=1))), None
 
     zero = vary_alike(jnp.zeros_like(target.points[0]), target)
@@ -224,13 +233,14 @@ def _extent(target: Target, axis: str | None) -> tuple[jax.Array, jax.Array]:
     return centre, jnp.sqrt(square)
 
 
-@functools.partial(jax.jit, static_argnums=(4, 5))
+@functools.partial(jax.jit, static_argnums=(4, 5, 6))
 def lay_out(
     points: jax.Array,
     weights: jax.Array,
     centre: jax.Array,
     radius: jax.Array,
     blocking: Any,
+    family: type[Covariance],
     axis: str | None,
 ) -> Blocks:
     """Points (N, d) as equal blocks of at most `block_size` points."""
@@ -245,6 +255,5 @@ def lay_out(
     points = jnp.pad(points - centre[None], ((0, pad), (0, 0)))
     points = points.reshape(B, C, d).transpose(0, 2, 1)
     weights = jnp.pad(weights, (0, pad)).reshape(B, C)
-    half_squares = 0.5 * jnp.sum(points * points, axis=1)
-    points = jnp.concatenate([points, jnp.ones((B, 1, C), points.dtype)], axis=1)
-    return Blocks(points, weights, half_squares, centre, radius, blocking, axis)
+    features, base = family.features(points), family.base(points)
+    return Blocks(features, weights, base, centre, radius, blocking, family, axis)

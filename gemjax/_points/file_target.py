@@ -10,10 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gemjax._numerics.pytree import record
+from gemjax._points.units import Units
+
 _ROWS = 2**18  # rows read at a time by the checks on the host
 
 
-@jax.tree_util.register_dataclass
+@record
 @dataclasses.dataclass(frozen=True, eq=False)
 class FileTarget:
     """Weighted points in a file, in the place of a `Target`; see `from_npy`.
@@ -45,10 +48,15 @@ class FileTarget:
         """float32 or float64, in which the points are handed out."""
         return self.centre.dtype
 
+    @property
+    def units(self) -> Units:
+        """The file's own units."""
+        return Units(np.asarray(self.offset), self.scale)
+
     def read(self, rows: Any) -> tuple[np.ndarray, np.ndarray]:
         """Points and weights of some rows (a slice or indices), on the host."""
         found = np.asarray(_open(self.path)[rows], np.float64)
-        points = (found.reshape(len(found), -1) - np.asarray(self.offset)) / self.scale
+        points = self.units.to_model(found.reshape(len(found), -1))
         if self.weights_path is None:
             weights = np.full(len(points), 1 / self.shape[0])
         else:
@@ -75,6 +83,8 @@ class FileTarget:
 
     def draw(self, key: jax.Array, n: int) -> jax.Array:
         """(n, d) distinct points, drawn by weight; one pass over the weights, if there are any."""
+        if n > self.shape[0]:
+            raise ValueError(f"n must be at most the {self.shape[0]} points of a file, got {n}")
 
         def choose(seed: Any) -> np.ndarray:
             generator = np.random.default_rng(np.asarray(seed))
@@ -87,6 +97,10 @@ class FileTarget:
 
         shape = jax.ShapeDtypeStruct((n, self.shape[1]), self.dtype)
         return jax.pure_callback(choose, shape, jax.random.key_data(key), vmap_method="sequential")
+
+    def checked(self, name: str) -> FileTarget:
+        """Itself: all of the file was checked when this was made."""
+        return self
 
 
 def from_npy(
@@ -149,8 +163,10 @@ def from_npy(
     total, mean, low, high = _survey(str(path), points, str(weights), heft)
     if isinstance(offset, str):
         shift = mean
-    centre = (mean - shift) / scale
-    box = np.maximum(high - shift, 0) / scale - centre, centre - (low - shift) / scale
+    units = Units(shift, float(scale))
+    centre = units.to_model(mean)
+    # Rows past the end of the file are zeros.
+    box = np.maximum(units.to_model(high), 0) - centre, centre - np.minimum(units.to_model(low), 0)
     return FileTarget(
         centre=jnp.asarray(centre, dtype),
         radius=jnp.asarray(np.linalg.norm(np.maximum(*box)), dtype),

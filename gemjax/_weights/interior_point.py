@@ -12,7 +12,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from gemjax._base.numerics import vary_alike
+from gemjax._numerics.pytree import vary_alike
 
 _MOST_STEPS = 50
 _TO_BOUNDARY = 0.9995  # share of the way to the boundary that a step may go

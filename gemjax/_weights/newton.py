@@ -19,18 +19,22 @@ its iterations in forward mode and an error in reverse mode, but no wrong value.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
-from gemjax._base.numerics import safe_log, vary_alike
 from gemjax._base.records import Status
 from gemjax._model.densities import Densities
 from gemjax._model.statistics import curvature, curvature_times, duality_gap, gains, ratios
-from gemjax._weights import interior_point as quadratic
+from gemjax._numerics.finite import safe_exp, safe_log
+from gemjax._numerics.pytree import record, vary_alike
+from gemjax._weights import interior_point
+from gemjax._weights.rules import WeightRule
 
 # Shares of the way to the quadratic model's minimum that the line search compares.
 _SHARES = (1, 0.99999, 0.999, 0.99, 0.95, 0.9, 0.75, 0.5, 0.25, 0.1, 0.03, 0.01, 1e-3, 1e-4, 1e-6)
@@ -65,76 +69,86 @@ class Choices(NamedTuple):
     cleared: jax.Array
 
 
-class _Carry(NamedTuple):
-    """Weights and ratios (n,), gap (), number of steps (), steps in vain since the last gain (),
-    and the choices so far, where they are recorded."""
+class _At(NamedTuple):
+    """Weights and ratios (n,), and the duality gap ()."""
 
     weights: jax.Array
     ratios: jax.Array
     gap: jax.Array
+
+
+class _Carry(NamedTuple):
+    """Where the loop is, number of steps (), steps in vain since the last gain (), and the choices
+    so far, where they are recorded."""
+
+    at: _At
     number: jax.Array
     idle: jax.Array
     record: Choice | None
 
 
 def solve(
-    stored: Densities, start: jax.Array, tolerance: jax.Array, max_steps: int
+    densities: Densities, start: jax.Array, tolerance: jax.Array, max_steps: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Optimal weights (n,), the number of Newton steps () and a `Status` ().
 
     `start` (n,) are weights on the simplex. Differentiable in the densities to any order, by the
     implicit function theorem on the support of the solution; not in the start.
     """
-    return jax.checkpoint(_solution, static_argnums=0)(max_steps, stored, start, tolerance)
+    return jax.checkpoint(_solution, static_argnums=0)(max_steps, densities, start, tolerance)
 
 
-def steps(stored: Densities, start: jax.Array, tolerance: jax.Array, max_steps: int) -> jax.Array:
+def steps(
+    densities: Densities, start: jax.Array, tolerance: jax.Array, max_steps: int
+) -> jax.Array:
     """The same weights (n,), differentiable in the densities and the start, as the steps taken.
 
     To second order: see `_as_chosen`.
     """
-    return jax.checkpoint(_as_taken, static_argnums=0)(max_steps, stored, start, tolerance)
+    return jax.checkpoint(_as_taken, static_argnums=0)(max_steps, densities, start, tolerance)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _solution(
-    max_steps: int, stored: Densities, start: jax.Array, tolerance: jax.Array
+    max_steps: int, densities: Densities, start: jax.Array, tolerance: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    return _iterate(stored, start, tolerance, max_steps)[:3]
+    return _iterate(densities, start, tolerance, max_steps)[:3]
 
 
 @_solution.defjvp
 def _solution_jvp(max_steps: int, primals: tuple, tangents: tuple) -> tuple[Any, Any]:
     """On the support r(π, φ) = 1, so that H dπ = ∂r/∂φ dφ there; elsewhere dπ = 0."""
-    stored, start, tolerance = primals
-    found = weights, _, _ = solve(stored, start, tolerance, max_steps)
+    densities, start, tolerance = primals
+    found = weights, _, _ = solve(densities, start, tolerance, max_steps)
     log_weights = safe_log(weights)
-    _, change = jax.jvp(lambda s: ratios(s, log_weights), (stored,), (tangents[0],))
-    dweights = quadratic.solve_on_support(curvature(stored, weights), change, weights > 0)
+    _, change = jax.jvp(lambda s: ratios(s, log_weights), (densities,), (tangents[0],))
+    dweights = interior_point.solve_on_support(curvature(densities, weights), change, weights > 0)
     none = np.zeros((), jax.dtypes.float0)
     return found, (dweights, none, none)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _as_taken(
-    max_steps: int, stored: Densities, start: jax.Array, tolerance: jax.Array
+    max_steps: int, densities: Densities, start: jax.Array, tolerance: jax.Array
 ) -> jax.Array:
-    return _iterate(stored, start, tolerance, max_steps)[0]
+    return _iterate(densities, start, tolerance, max_steps)[0]
 
 
 @_as_taken.defjvp
 def _as_taken_jvp(max_steps: int, primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    stored, start, tolerance = jax.lax.stop_gradient(primals)
-    *_, choices = _iterate(stored, start, tolerance, max_steps, recorded=True)
+    densities, start, tolerance = jax.lax.stop_gradient(primals)
+    *_, choices = _iterate(densities, start, tolerance, max_steps, recorded=True)
     assert choices is not None
     slight = _slight(tolerance, start.dtype)
     return jax.jvp(
-        lambda stored, start: _as_chosen(stored, start, choices, slight), primals[:2], tangents[:2]
+        lambda densities, start: _as_chosen(densities, start, choices, slight),
+        primals[:2],
+        tangents[:2],
     )
 
 
 def _as_chosen(
-    stored: Densities, start: jax.Array, choices: Choices, slight: jax.Array
+    densities: Densities, start: jax.Array, choices: Choices, slight: jax.Array
 ) -> jax.Array:
     """The weights (n,) of a solve again, by its choices, without a search for any of them.
 
@@ -143,17 +157,17 @@ def _as_chosen(
     Where H is blind, because components coincide, x stays where it started.
     """
     taken = choices.steps
-    inverses = jax.vmap(quadratic.inverse_on_support)(taken.hessian, taken.model > 0)
+    inverses = jax.vmap(interior_point.inverse_on_support)(taken.hessian, taken.model > 0)
 
     def step(weights: jax.Array, x: tuple[Choice, jax.Array]) -> tuple[jax.Array, None]:
         chosen, inverse = x
-        r = ratios(stored, safe_log(weights))
+        r = ratios(densities, safe_log(weights))
         model = chosen.model
         for _ in range(2):
-            rest = 2 * r - 1 - curvature_times(stored, weights, model)
-            model = model + quadratic.times(inverse, rest)
+            rest = 2 * r - 1 - curvature_times(densities, weights, model)
+            model = model + interior_point.times(inverse, rest)
         move = jnp.where(chosen.model > 0, weights - jax.lax.stop_gradient(weights), 0)
-        blind = move - quadratic.times(inverse, quadratic.times(chosen.hessian, move))
+        blind = move - interior_point.times(inverse, interior_point.times(chosen.hessian, move))
         newton = _part(weights, model + blind, chosen.share)
         em = _em(weights, r, slight)
         return jnp.where(chosen.kind == 1, newton, jnp.where(chosen.kind == 2, em, weights)), None
@@ -161,7 +175,7 @@ def _as_chosen(
     step = jax.checkpoint(step, prevent_cse=False)
     weights = jnp.where(choices.averaged, _averaged(start), start)
     weights, _ = jax.lax.scan(step, weights, (taken, inverses))
-    r = ratios(stored, safe_log(weights))
+    r = ratios(densities, safe_log(weights))
     weights = jnp.where(choices.polished, _normalised(weights * r), weights)
     cleared = _normalised(jnp.where(choices.cleared, 0, weights))
     return jnp.where(jnp.any(choices.cleared), cleared, weights)
@@ -190,7 +204,7 @@ def _slight(tolerance: jax.Array, dtype: Any) -> jax.Array:
 
 
 def _iterate(
-    stored: Densities,
+    densities: Densities,
     start: jax.Array,
     tolerance: jax.Array,
     max_steps: int,
@@ -203,59 +217,58 @@ def _iterate(
     tolerance = jnp.maximum(tolerance, least_tolerance(dtype))
     shares = jnp.asarray(_SHARES, dtype)
 
-    def look(weights: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        r = ratios(stored, safe_log(weights))
-        return weights, r, duality_gap(r)
+    def at(weights: jax.Array) -> _At:
+        r = ratios(densities, safe_log(weights))
+        return _At(weights, r, duality_gap(r))
 
     def step(carry: _Carry) -> _Carry:
-        weights, r, gap, number, idle, record = carry
-        hessian = curvature(stored, weights)
-        model = quadratic.solve(hessian, 2 * r - 1, weights)
-        rise = shares * jnp.sum(model - weights) - gains(stored, weights, model - weights, shares)
+        (weights, r, gap), number, idle, record = carry
+        hessian = curvature(densities, weights)
+        model = interior_point.solve(hessian, 2 * r - 1, weights)
+        change = model - weights
+        rise = shares * jnp.sum(change) - gains(densities, weights, change, shares)
         rise = jnp.where(jnp.isnan(rise), jnp.inf, rise)
         best = jnp.argmin(rise)
-        tried = look(_part(weights, model, shares[best]))
+        tried = at(_part(weights, model, shares[best]))
         # Weights too small to matter to the loss only show in the gap, and EM sets them right, in
         # one step from above.
-        good = (rise[best] < -slight) | ((tried[2] < gap) & (rise[best] <= 4 * eps))
-        weights, r, new_gap = jax.lax.cond(
-            good, lambda: tried, lambda: look(_em(weights, r, slight))
-        )
-        idle = jnp.where(good | (new_gap < gap), 0, idle + 1)
+        good = (rise[best] < -slight) | ((tried.gap < gap) & (rise[best] <= 4 * eps))
+        new = jax.lax.cond(good, lambda: tried, lambda: at(_em(weights, r, slight)))
+        idle = jnp.where(good | (new.gap < gap), 0, idle + 1)
         if record is not None:
             chosen = Choice(hessian, model, shares[best], jnp.where(good, 1, 2).astype(dtype))
             record = jax.tree.map(lambda all_, one: all_.at[number].set(one), record, chosen)
-        return _Carry(weights, r, new_gap, number + 1, idle, record)
+        return _Carry(new, number + 1, idle, record)
 
     def going(carry: _Carry) -> jax.Array:
-        return (carry.gap > tolerance) & (carry.number < max_steps) & (carry.idle < _PATIENCE)
+        return (carry.at.gap > tolerance) & (carry.number < max_steps) & (carry.idle < _PATIENCE)
 
-    begin = look(start)
+    begin = at(start)
     # From weights that leave some point nearly without density, a quadratic model sees nothing.
-    averaged = ~(begin[2] < n)
-    begin = jax.lax.cond(averaged, lambda: look(_averaged(start)), lambda: begin)
+    averaged = ~(begin.gap < n)
+    begin = jax.lax.cond(averaged, lambda: at(_averaged(start)), lambda: begin)
     zero, record = jnp.int32(0), None
     if recorded:
         shapes = ((n, n), (n,), (), ())
         record = Choice(*(jnp.zeros((max_steps, *shape), dtype) for shape in shapes))
-    carry = _Carry(begin[0], begin[1], begin[2], zero, zero, record)
-    carry = vary_alike(carry, stored, start, tolerance, but=stored.blocks.axis)
-    weights, r, gap, number, idle, record = jax.lax.while_loop(going, step, carry)
+    carry = _Carry(begin, zero, zero, record)
+    carry = vary_alike(carry, densities, start, tolerance, but=densities.blocks.axis)
+    end, number, idle, record = jax.lax.while_loop(going, step, carry)
 
-    limit = jnp.maximum(gap, tolerance)
+    limit = jnp.maximum(end.gap, tolerance)
 
-    def choose(good: jax.Array, new: tuple[jax.Array, ...], old: tuple[jax.Array, ...]) -> Any:
-        return tuple(jnp.where(good, a, b) for a, b in zip(new, old, strict=True))
+    def choose(good: jax.Array, new: _At, old: _At) -> _At:
+        return jax.tree.map(lambda a, b: jnp.where(good, a, b), new, old)
 
     # One step of EM gives tiny weights their relative accuracy.
-    found, new = (weights, r, gap), look(_normalised(weights * r))
-    polished = new[2] <= limit
-    found = weights, r, gap = choose(polished, new, found)
+    new = at(_normalised(end.weights * end.ratios))
+    polished = new.gap <= limit
+    end = choose(polished, new, end)
     # Then inactive ones become zero. With r <= 1 for them afterwards, the loss cannot have risen.
-    inactive = (weights < 1 - r) & (1 - r > eps**0.5)
-    new = look(_normalised(jnp.where(inactive, 0, weights)))
-    falls = (new[2] <= limit) & jnp.all(jnp.where(inactive, new[1], 0) <= 1)
-    weights, r, gap = choose(falls, new, found)
+    inactive = (end.weights < 1 - end.ratios) & (1 - end.ratios > eps**0.5)
+    new = at(_normalised(jnp.where(inactive, 0, end.weights)))
+    falls = (new.gap <= limit) & jnp.all(jnp.where(inactive, new.ratios, 0) <= 1)
+    weights, _, gap = choose(falls, new, end)
     status = jnp.where(gap <= tolerance, Status.OK, Status.STEP_LIMIT)
     status = jnp.where((gap > tolerance) & (idle >= _PATIENCE), Status.STALLED, status)
     lost = ~(jnp.isfinite(gap) & jnp.all(jnp.isfinite(weights)) & jnp.isfinite(tolerance))
@@ -269,3 +282,30 @@ def _iterate(
 
 def _normalised(weights: jax.Array) -> jax.Array:
     return weights / jnp.sum(weights)
+
+
+@record
+@dataclasses.dataclass(frozen=True)
+class Newton(WeightRule):
+    """Weights solved to optimality, as by `solve_weights`, in at most `weight_steps` steps.
+
+    A step costs O(N n²), and one to three are usual once warm; inactive components get exactly 0.
+
+    >>> import gemjax as gj
+    >>> gj.rules.Newton().moves
+    True
+    """
+
+    def solve(
+        self,
+        densities: Densities,
+        log_weights: jax.Array,
+        *,
+        weight_steps: int,
+        weight_tolerance: ArrayLike,
+    ) -> jax.Array:
+        if weight_steps == 0:
+            return log_weights
+        tolerance = jnp.asarray(weight_tolerance, log_weights.dtype)
+        weights = steps(densities, safe_exp(log_weights), tolerance, weight_steps)
+        return jnp.where(jnp.any(jnp.isnan(log_weights)), jnp.nan, safe_log(weights))

@@ -13,14 +13,14 @@ from jax.sharding import Mesh, PartitionSpec
 
 import gemjax as gj
 from gemjax._assess.candidates import (
-    Places,
+    Candidates,
     effective_numbers,
-    farthest,
-    ground,
-    log_birth,
-    log_directional,
+    farthest_points,
+    insertion_gain,
+    log_gradient_function,
+    prepare,
 )
-from gemjax._assess.certificate import _search, search
+from gemjax._assess.certificate import _certify, certify
 from gemjax._points.blocks import as_blocks
 
 KEY = jax.random.key(5)
@@ -98,13 +98,13 @@ def test_galaxies_at_the_exact_maximum_likelihood_estimate():
 
 @jax.jit
 @jax.vmap
-def certify(means, weights, points, point_weights):
+def certificates(means, weights, points, point_weights):
     """Certificates of many mixtures, each against many targets; what they cost is compiling."""
 
     def one(points, point_weights):
         blocks = as_blocks(gj.Target(points, point_weights), 8)
         mixture = gj.Mixture(means, jnp.log(weights))
-        return search(mixture, blocks, points[:16], None, num_starts=8, num_steps=20)
+        return certify(mixture, blocks, points[:16], None, num_starts=8, num_steps=20)
 
     return jax.vmap(one)(points, point_weights)
 
@@ -146,7 +146,7 @@ def check_the_bound(seed, S):
     sample = np.take_along_axis(truth[0], label, axis=1) + rng.normal(size=nodes.shape)
     points = np.stack([sample, nodes], axis=1)
     point_weights = np.stack([np.full_like(nodes, 1 / nodes.shape[1]), node_weights], axis=1)
-    found = certify(p[0][..., None], p[1], points[..., None], point_weights)
+    found = certificates(p[0][..., None], p[1], points[..., None], point_weights)
 
     for k in range(2):
         x, w, gap = points[:, k], point_weights[:, k], np.asarray(found.npmle_gap[:, k])
@@ -213,10 +213,11 @@ def test_ten_dimensions_in_float32():
 
 
 @jax.jit
-def all_passes(on, places):
-    directional = log_directional(on, places)
-    numbers = effective_numbers(on, places.centres[0], directional.value[0])
-    return directional, log_birth(on, places), *numbers, farthest(on, 6)
+def all_passes(context, candidates):
+    gradient = log_gradient_function(context, candidates)
+    numbers = effective_numbers(context, candidates.centres[0], gradient.value[0])
+    gain = insertion_gain(context, candidates)
+    return gradient, gain, *numbers, farthest_points(context, 6)
 
 
 def test_every_way_to_walk_over_the_points_gives_the_same(tmp_path):
@@ -244,8 +245,8 @@ def test_every_way_to_walk_over_the_points_gives_the_same(tmp_path):
         (on_disk, gj.Blocking(block_size=8, num_parallel=2, copied_bytes=800)),
     ]:
         blocks = as_blocks(data, 3, blocking)
-        places = Places(centres - blocks.centre[None], jnp.asarray(alpha))
-        directional, birth, effective, size, far = all_passes(ground(mixture, blocks), places)
+        candidates = Candidates(centres - blocks.centre[None], jnp.asarray(alpha))
+        directional, birth, effective, size, far = all_passes(prepare(mixture, blocks), candidates)
         np.testing.assert_allclose(directional.value, np.log(D), rtol=1e-9)
         moved = (np.exp(log_ratio) * point_weights[None]) @ points / D[:, None]
         np.testing.assert_allclose(directional.step.centres + blocks.centre[None], moved)
@@ -278,7 +279,7 @@ def test_points_spread_over_devices():
 
     def spread(points, weights):
         blocks = as_blocks(gj.Target(points, weights), 3, axis="data")
-        return search(mixture, blocks, candidates, None, **FEW)
+        return certify(mixture, blocks, candidates, None, **FEW)
 
     mesh = Mesh(np.array(jax.devices()[:2]), ("data",))
     share = PartitionSpec("data")
@@ -299,7 +300,7 @@ def test_inside_a_loop_under_vmap_with_its_gradient():
         def body(total, number):
             found = jax.lax.cond(
                 number == 1,
-                lambda: search(moved(shift), blocks, candidates, shift, **FEW).npmle_gap,
+                lambda: certify(moved(shift), blocks, candidates, shift, **FEW).npmle_gap,
                 lambda: jnp.zeros(()),
             )
             return total + found, None
@@ -339,21 +340,21 @@ def test_the_price_is_traced_and_decides():
     mixture, target = small()
     gain = gj.certificate(mixture, target, KEY, price=0.0, **FEW).birth_gain
     assert gain > 1e-3
-    compiled = _search._cache_size()
-    certify = lambda price: gj.certificate(mixture, target, KEY, price=price, **FEW)  # noqa: E731
-    assert not certify(0.5 * gain).birth_optimal
-    assert certify(2 * gain).birth_optimal
+    compiled = _certify._cache_size()
+    priced = lambda price: gj.certificate(mixture, target, KEY, price=price, **FEW)  # noqa: E731
+    assert not priced(0.5 * gain).birth_optimal
+    assert priced(2 * gain).birth_optimal
     for error, price in [(1e-3, 1e-3), (1e-9, 1e-6)]:
         population = gj.Target(target.points, target.weights, jnp.asarray(error))
         assert gj.certificate(mixture, population, KEY, **FEW).birth_price == price
-    assert _search._cache_size() == compiled
+    assert _certify._cache_size() == compiled
 
 
 def test_what_is_not_finite_is_not_certified():
     mixture, target = small()
     bad = gj.Mixture(mixture.means * jnp.nan, mixture.log_weights)
     candidates = gj.initialize.from_target(KEY, target, 30).means
-    lost = _search(bad, as_blocks(target, 16), candidates, None, **FEW)
+    lost = _certify(bad, as_blocks(target, 16), candidates, None, **FEW)
     assert not lost.birth_optimal
     assert not lost.npmle_usable
     assert jnp.isnan(lost.npmle_gap)

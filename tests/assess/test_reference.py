@@ -11,9 +11,8 @@ from scipy.optimize import minimize
 from scipy.stats import fisher_exact
 
 import gemjax as gj
-from gemjax._model.densities import densities
+from gemjax._model.densities import component_densities
 from gemjax._points.blocks import as_blocks
-from gemjax._weights import rules as weights
 
 DATA = Path(__file__).resolve().parents[2] / "configs" / "data"
 
@@ -39,11 +38,9 @@ def test_weights_over_atoms_at_the_data(name, columns, scales, expected):
 
     @jax.jit
     def solve(atoms):
-        stored = densities(atoms, start, as_blocks(target, n))
-        return weights.solve(
-            "mirror", stored, start, weight_steps=100_000, weight_step_size=1.0,
-            weight_tolerance=0.0,
-        )  # fmt: skip
+        densities = component_densities(gj.Mixture(atoms, start), as_blocks(target, n))
+        rule = gj.rules.Mirror(1.0)
+        return rule.solve(densities, start, weight_steps=100_000, weight_tolerance=0.0)
 
     mixture = gj.Mixture(jnp.asarray(atoms), solve(jnp.asarray(atoms)))
     assert float(-gj.loss(mixture, target)) == pytest.approx(expected, abs=1e-6)

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jax.test_util import check_grads
 
 import gemjax as gj
-from gemjax._em.insertion import Exit, leave
+from gemjax._em.insertion import PreparedEscape, try_insert
 from gemjax._model.statistics import expect
 from gemjax._points.blocks import as_blocks
 
@@ -118,9 +118,10 @@ def clusters(*centres):
 def test_a_component_must_pay_for_the_merging():
     @jax.jit
     def net_gain(price, target, mixture):
-        way = Exit(target.points[::9], price, price, jnp.int32(0), 1, 16, 20)
+        escape = gj.Escape(None, price, price, last=0, every=1, num_starts=16, num_steps=20)
+        prepared = PreparedEscape(target.points[::9], escape)
         blocks = as_blocks(target, 3)
-        new, pays = leave(way, mixture, blocks)
+        new, pays = try_insert(prepared, mixture, blocks)
         return pays, expect(mixture, blocks).loss - expect(new, blocks).loss, new
 
     three, four = clusters(-3.0, 3.0, 12.0), clusters(-12.0, -4.0, 4.0, 12.0)

@@ -12,7 +12,7 @@ from jax.sharding import AxisType, Mesh
 from jax.test_util import check_grads
 
 import gemjax as gj
-from gemjax._em.loop import _fit
+from gemjax._em.fit import _run
 from gemjax.cli.study import case as experiment
 from gemjax.cli.study import config
 
@@ -151,10 +151,10 @@ def test_transformations():
     optima = jnp.array([3.0, 3.9])
     batch = jax.vmap(lambda value: run(*arguments[:2], value))(optima)
     run(*arguments[:2], 3.0)
-    compiled = _fit._cache_size()
+    compiled = _run._cache_size()
     for value in (3.9, np.float32(3.5), jnp.float64(3.9)):
         alone = run(*arguments[:2], value)
-    assert _fit._cache_size() == compiled
+    assert _run._cache_size() == compiled
     np.testing.assert_allclose(batch.mixture.means[1], alone.mixture.means, rtol=1e-10)
 
 
@@ -182,36 +182,3 @@ def test_optax_rules_get_the_loss():
     np.testing.assert_allclose(state.mixture.means, means - length * gradient, rtol=1e-10)
 
 
-def test_followed_weights_are_those_of_the_fit():
-    """`follow_weights` stops after every other iteration: the rule's state must go on."""
-    tables = {
-        "target": {"kind": "file", "path": "none.csv"},
-        "model": {"num_components": 3},
-        "solver": {"num_iterations": 6, "record_every": 2},
-    }
-    point = config.build(tables, Path("study.toml")).points[0]
-    target = gj.empirical(oracle.problem(17)[2])
-    solver = gj.GradientEM(mean_rule="overrelaxed", weight_steps=1)
-    init = gj.initialize.from_target
-    problem = experiment.Problem(None, target, None, [], np.zeros(3), 1.0, init, solver, None)
-    followed = experiment.follow_weights(problem, point)
-    start = init(jax.random.fold_in(jax.random.key(0), 0), target, 3)
-    fit = gj.fit(solver, target, start, num_iterations=6)
-    np.testing.assert_allclose(followed[-1], fit.mixture.weights, rtol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        ({"mean_rule": "polyak"}, ValueError, 'optimal_loss must be given for mean_rule "polyak"'),
-        ({"optimal_loss": 0.0}, ValueError, "optimal_loss must be positive and finite, got 0.0"),
-        ({"optimal_loss": np.nan}, ValueError, "optimal_loss must be positive and finite, got nan"),
-        ({"optimal_loss": [1.0]}, ValueError, "optimal_loss must be a real scalar"),
-        ({"monotone": 1}, TypeError, "monotone must be True or False, got 1"),
-        ({"mean_rule": "polya"}, ValueError, "gradient, em, overrelaxed, polyak; got 'polya'"),
-    ],
-)
-def test_bad_settings(settings, error, message):
-    target, start = gj.empirical([0.0, 1.0]), gj.make_mixture([0.0])
-    with pytest.raises(error, match=message):
-        gj.fit(gj.GradientEM(**settings), target, start, num_iterations=1)

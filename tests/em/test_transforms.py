@@ -61,12 +61,12 @@ def test_new_values_do_not_trace_again():
             TARGET,
             gj.Mixture(START.means + step, START.log_weights),
         )
-    from gemjax._em.loop import _fit
+    from gemjax._em.fit import _run
 
-    before = _fit._cache_size()
+    before = _run._cache_size()
     for step in (0.5, jnp.float64(0.25), np.float32(1.0), jnp.float32(0.1)):
         gj.fit(gj.GradientEM(step), TARGET, START, num_iterations=11)
-    assert _fit._cache_size() == before + 1
+    assert _run._cache_size() == before + 1
 
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])

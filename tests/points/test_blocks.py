@@ -7,7 +7,7 @@ import oracle
 import pytest
 
 import gemjax as gj
-from gemjax._model.densities import densities
+from gemjax._model.densities import component_densities
 from gemjax._model.statistics import expect, ratios
 from gemjax._points.blocks import Blocks, Chunks, as_blocks
 
@@ -58,7 +58,7 @@ def test_gradients_do_not_depend_on_the_cut(cut):
 def test_joined_densities_are_those_of_the_blocks():
     log_weights = START.log_weights
     joined, apart = (
-        densities(START.means, log_weights, as_blocks(TARGET, 5, gj.Blocking(C, num_parallel=1)))
+        component_densities(START, as_blocks(TARGET, 5, gj.Blocking(C, num_parallel=1)))
         for C in (16, 4096)
     )
     assert joined.scaled.shape == (1, 5, 304)  # blocks of 16 points, three of them padding

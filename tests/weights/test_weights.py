@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gemjax as gj
-from gemjax._weights.rules import weight_step
 
 
 def cvxpy_optimum(means, points, point_weights):
@@ -65,7 +64,7 @@ def test_no_step_size_diverges_or_raises_the_loss(seed, step):
     before = oracle.loss(means, weights, points, point_weights)
     for _ in range(5):
         r = oracle.ratios(means, weights, points, point_weights)
-        new = weight_step("mirror", jnp.log(weights), jnp.asarray(r), jnp.asarray(step))
+        new = gj.rules.Mirror(step).step(jnp.log(weights), jnp.asarray(r))
         weights = np.exp(np.asarray(new))
         assert abs(weights.sum() - 1) < 1e-12
         after = oracle.loss(means, weights, points, point_weights)

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gemjax._base import checks as _checks
-from gemjax._base.numerics import safe_log
+from gemjax._base import checks
 from gemjax._base.records import Status, WeightSolution
+from gemjax._families.identity import Identity
 from gemjax._model.densities import Densities
-from gemjax._model.statistics import duality_gap, statistics
+from gemjax._model.statistics import duality_gap, e_step
+from gemjax._numerics.finite import safe_log
 from gemjax._points.blocks import AUTOMATIC, lay_out, resolve
 from gemjax._weights import newton
 
@@ -71,14 +72,14 @@ def solve_weights(
     if point_weights is None:
         w = jnp.full((N,), 1 / N, dtype)
     else:
-        w = _checks.weights("point_weights", point_weights, N, dtype)
+        w = checks.weights("point_weights", point_weights, N, dtype)
     if start is None:
         begin = jnp.full((n,), 1 / n, dtype)
     else:
-        begin = _checks.weights("start", start, n, dtype)
+        begin = checks.weights("start", start, n, dtype)
     _possible("log_densities", table, w)
-    tolerance = _checks.scalar("tolerance", tolerance, dtype, positive=False)
-    return _solve(table, w, begin, tolerance, _checks.count("max_steps", max_steps))
+    tolerance = checks.scalar("tolerance", tolerance, dtype, least=0)
+    return _solve(table, w, begin, tolerance, checks.count("max_steps", max_steps))
 
 
 @functools.partial(jax.jit, static_argnums=4)
@@ -86,19 +87,19 @@ def _solve(
     table: jax.Array, w: jax.Array, start: jax.Array, tolerance: jax.Array, max_steps: int
 ) -> WeightSolution:
     # A row without any density is left out of the sums, and told of afterwards.
-    stored = _lay_out(table, w)
-    weights, num_steps, status = newton.solve(stored, start, tolerance, max_steps)
-    found = statistics(stored, safe_log(weights))
+    densities = _lay_out(table, w)
+    weights, num_steps, status = newton.solve(densities, start, tolerance, max_steps)
+    at = e_step(densities, safe_log(weights))
     empty = jnp.all(jnp.isneginf(table), axis=1) & (w > 0)
     bad = jnp.any(jnp.isnan(table) | jnp.isposinf(table)) | ~jnp.all(jnp.isfinite(w) & (w >= 0))
     status = jnp.where(jnp.any(empty), Status.IMPOSSIBLE, status)
     status = jnp.where(bad, Status.DIVERGED, status).astype(jnp.int32)
     lost = (status == Status.IMPOSSIBLE) | (status == Status.DIVERGED)
-    gap = duality_gap(found.ratios)
+    gap = duality_gap(at.ratios)
     gap = jnp.where(gap < 0, 0, gap)  # by rounding
     return WeightSolution(
         weights=weights,
-        loss=jnp.where(lost, jnp.inf, found.loss),
+        loss=jnp.where(lost, jnp.inf, at.loss),
         duality_gap=jnp.where(lost, jnp.inf, gap),
         num_steps=num_steps,
         status=status,
@@ -111,7 +112,9 @@ def _lay_out(table: jax.Array, w: jax.Array) -> Densities:
     dtype = table.dtype
     # Points without coordinates: only their weights are laid out.
     nowhere, zero = jnp.zeros((0,), dtype), jnp.zeros((), dtype)
-    blocks = lay_out(jnp.zeros((N, 0), dtype), w, nowhere, zero, resolve(AUTOMATIC, n), None)
+    blocks = lay_out(
+        jnp.zeros((N, 0), dtype), w, nowhere, zero, resolve(AUTOMATIC, n), Identity, None
+    )
     B, C = blocks.weights.shape
     pad = B * C - N
     shift = jax.lax.stop_gradient(jnp.max(table, axis=1))  # it cancels
@@ -121,6 +124,7 @@ def _lay_out(table: jax.Array, w: jax.Array) -> Densities:
     return Densities(
         blocks=blocks,
         means=jnp.zeros((n, 0), dtype),
+        covariance=Identity(),
         reference=jnp.zeros((n,), dtype),
         scaled=scaled,
         shift=shift,
@@ -129,10 +133,10 @@ def _lay_out(table: jax.Array, w: jax.Array) -> Densities:
 
 def _table(name: str, value: Any) -> jax.Array:
     """(N, n) with N, n >= 1, where known without NaN and +inf."""
-    array = _checks.floating(name, value)
+    array = checks.floating(name, value)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name} must have shape (N, n) with N, n >= 1, got {array.shape}")
-    if _checks.is_concrete(array):
+    if checks.is_concrete(array):
         bad = np.isnan(array) | np.isposinf(array)
         if bad.any():
             where = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -144,7 +148,7 @@ def _table(name: str, value: Any) -> jax.Array:
 
 def _possible(name: str, table: jax.Array, w: jax.Array) -> None:
     """Every row of positive weight has a density somewhere, where that is known."""
-    if _checks.is_concrete(table, w):
+    if checks.is_concrete(table, w):
         empty = np.isneginf(table).all(axis=1) & (np.asarray(w) > 0)
         if empty.any():
             raise ValueError(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from gemjax._base import numerics
+from gemjax._numerics import finite as numerics
 
 INF = float("inf")
 

@@ -11,7 +11,6 @@ of zeros as it moves weights: `log_shift` does.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -97,23 +96,3 @@ def log_normalise(log_weights: jax.Array) -> jax.Array:
 def largest(x: jax.Array) -> jax.Array:
     """() the largest entry of x (n,); its derivative is that of one entry, also where two tie."""
     return x[jnp.argmax(x)]
-
-
-def vary_alike(tree: Any, *others: Any, but: str | None = None) -> Any:
-    """`tree`, each leaf marked under `shard_map` as varying over every axis that any leaf does.
-
-    Loops need this: what is carried must vary alike from the first round on. Leaves of `others`
-    count too; the axis `but` does not.
-    """
-    axes = frozenset().union(*(_axes(leaf) for leaf in jax.tree.leaves((tree, others)))) - {but}
-
-    def mark(leaf: Any) -> Any:
-        missing = tuple(axes - _axes(leaf))
-        return jax.lax.pcast(leaf, missing, to="varying") if missing else leaf
-
-    return jax.tree.map(mark, tree)
-
-
-def _axes(leaf: Any) -> frozenset[str]:
-    kind = jax.typeof(leaf)
-    return kind.mat.varying if hasattr(kind, "mat") else kind.vma

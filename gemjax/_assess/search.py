@@ -1,0 +1,92 @@
+"""The search for the best candidates: ascents from many starts at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gemjax._assess.candidates import Ascent, Candidates, Context
+from gemjax._numerics.pytree import vary_alike
+
+_GROWTH = 1.5  # of the stretch after a step that went up
+
+
+class _Climb(NamedTuple):
+    """Where ascents stand: steps so far (), candidates, the function there, stretch of the next
+    steps (k,), and which have come to rest (k,)."""
+
+    number: jax.Array
+    at: Candidates
+    ascent: Ascent
+    stretch: jax.Array
+    resting: jax.Array
+
+
+def ascend(
+    function: Callable[[Context, Candidates], Ascent],
+    context: Context,
+    pool: Candidates,
+    num_starts: int,
+    num_steps: int,
+) -> tuple[Candidates, jax.Array]:
+    """Candidates (num_starts,) where ascents from the pool end, and the values there.
+
+    EM steps, stretched as long as the value keeps rising: EM alone is arbitrarily slow where the
+    function is flat. A step that does not rise is undone, and the next is EM's own, which does.
+    """
+    tolerance = value_tolerance(pool.weights.dtype)
+
+    def step(climb: _Climb) -> _Climb:
+        proposed = _stretched(climb.at, climb.ascent, climb.stretch)
+        new = function(context, proposed)
+        rises = new.value > climb.ascent.value
+        at, ascent = jax.tree.map(
+            lambda a, b: jnp.where(rises.reshape(-1, *(1,) * (a.ndim - 1)), a, b),
+            (proposed, new),
+            (climb.at, climb.ascent),
+        )
+        # EM's own step does not rise: that is rounding.
+        resting = climb.resting | (ascent.slope <= tolerance) | (~rises & (climb.stretch == 1))
+        stretch = jnp.where(rises, _GROWTH * climb.stretch, 1)
+        return _Climb(climb.number + 1, at, ascent, stretch, resting)
+
+    scores = function(context, pool)
+    _, order = jax.lax.top_k(scores.value, len(scores.value))
+    # Half of the starts are the best of the pool, half are spread over the rest.
+    half = num_starts - num_starts // 2
+    rest = half + jnp.arange(num_starts // 2) * (len(order) - half) // max(1, num_starts // 2)
+    chosen = jnp.concatenate([order[:half], order[rest]])
+    at, ascent = jax.tree.map(lambda leaf: leaf[chosen], (pool, scores))
+    start = _Climb(jnp.int32(0), at, ascent, jnp.ones_like(ascent.value), ascent.slope <= tolerance)
+    end = jax.lax.while_loop(
+        lambda climb: (climb.number < num_steps) & ~jnp.all(climb.resting),
+        step,
+        vary_alike(start, ascent),
+    )
+    return end.at, end.ascent.value
+
+
+def _stretched(at: Candidates, ascent: Ascent, stretch: jax.Array) -> Candidates:
+    """The EM step, `stretch` times as long; where that is not 1, weights take Newton's length."""
+    longer = jnp.where(stretch == 1, 1, ascent.stretch)
+    weights = at.weights + longer * (ascent.step.weights - at.weights)
+    # Inside (0, 1), and no more than ten times closer to an end at once.
+    weights = jnp.clip(weights, 0.1 * at.weights, 1 - 0.1 * (1 - at.weights))
+    eps = float(jnp.finfo(weights.dtype).eps)
+    centres = at.centres + stretch[:, None] * (ascent.step.centres - at.centres)
+    return Candidates(centres, jnp.clip(weights, eps, 1 - eps))
+
+
+def value_tolerance(dtype: Any) -> float:
+    """Nats per point below which a value is as good as another."""
+    return 0.01 * float(jnp.finfo(dtype).eps) ** 0.5
+
+
+def agreed(values: jax.Array) -> jax.Array:
+    """() int32, how many values are the largest, up to 1 % of it and the tolerance."""
+    best = jnp.max(values)
+    slack = jnp.maximum(0.01 * best, value_tolerance(values.dtype))
+    return jnp.sum(values >= best - slack, dtype=jnp.int32)

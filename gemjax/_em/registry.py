@@ -1,0 +1,28 @@
+"""The mean rules that have names, and how a rule is given: by name, as an object, by optax."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import optax
+
+from gemjax._base.settings import named
+from gemjax._em.mean_rules import EM, Gradient, MeanRule, Overrelaxed
+from gemjax._em.optax_rule import OptaxRule
+from gemjax._em.polyak import Polyak
+
+MEAN_RULES: dict[str, type[MeanRule]] = {
+    "gradient": Gradient,
+    "em": EM,
+    "overrelaxed": Overrelaxed,
+    "polyak": Polyak,
+}
+
+AnyMeanRule: TypeAlias = "str | MeanRule | optax.GradientTransformation"
+
+
+def mean_rule(value: AnyMeanRule, **settings: Any) -> MeanRule:
+    """The rule that is meant; one with a name takes its settings from those given."""
+    if isinstance(value, optax.GradientTransformation):
+        return OptaxRule(value)
+    return named(MEAN_RULES, value, **settings)

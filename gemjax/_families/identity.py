@@ -1,0 +1,45 @@
+"""Identity covariances: log φ_i(x) = x·μ_i − |μ_i|²/2 − |x|²/2 − (d/2) log 2π."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from gemjax._families.covariance import Covariance
+from gemjax._numerics.pytree import record
+
+
+@record
+@dataclasses.dataclass(frozen=True)
+class Identity(Covariance):
+    """Σ_i = I: noise of known scale, which is the unit of the data.
+
+    >>> import gemjax as gj
+    >>> gj.make_mixture([[0.0]]).covariance
+    Identity()
+    """
+
+    @staticmethod
+    def features(points: jax.Array) -> jax.Array:
+        *batch, _, C = points.shape
+        return jnp.concatenate([points, jnp.ones((*batch, 1, C), points.dtype)], axis=-2)
+
+    @staticmethod
+    def base(points: jax.Array) -> jax.Array:
+        return -0.5 * jnp.sum(points * points, axis=-2)
+
+    def natural(self, means: jax.Array) -> jax.Array:
+        return jnp.concatenate([means, -0.5 * jnp.sum(means * means, axis=1)[:, None]], axis=1)
+
+    def whiten(self, vectors: jax.Array) -> jax.Array:
+        return vectors
+
+    def colour(self, noise: jax.Array, component: jax.Array) -> jax.Array:
+        return noise
+
+    def reach(self, means: jax.Array, radius: jax.Array) -> jax.Array:
+        # At a distance of at most R from every mean, log φ_i − log φ_k <= R²/2.
+        farthest = radius + jnp.sqrt(jnp.max(jnp.sum(means * means, axis=1)))
+        return 0.5 * farthest * farthest

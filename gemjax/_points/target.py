@@ -1,0 +1,125 @@
+"""Targets in memory: weighted points that stand for a sample, or for a known mixture."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gemjax._base import checks
+from gemjax._numerics.finite import safe_log
+from gemjax._numerics.pytree import record
+
+
+@record
+@dataclasses.dataclass(frozen=True, eq=False)
+class Target:
+    """A distribution as weighted points: a sample, or a quadrature rule of a known density.
+
+    Attributes:
+      points: (N, d), float32 or float64.
+      weights: (N,), same dtype, non-negative, summing to one.
+      quadrature_error: () expected error of an expectation of the size of the loss, in nats per
+        point, for a `population` target; None for a sample, which is exact for what it is.
+
+    >>> import jax.numpy as jnp
+    >>> import gemjax as gj
+    >>> target = gj.Target(points=jnp.array([[0.0], [2.0]]), weights=jnp.array([0.5, 0.5]))
+    >>> float(target.weights @ target.points[:, 0])
+    1.0
+    """
+
+    points: jax.Array
+    weights: jax.Array
+    quadrature_error: jax.Array | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, d)."""
+        return self.points.shape
+
+    @property
+    def dtype(self) -> Any:
+        """float32 or float64, of the points."""
+        return self.points.dtype
+
+    def read(self, rows: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Points and weights of some rows (a slice or indices), on the host."""
+        return np.asarray(self.points[rows]), np.asarray(self.weights[rows])
+
+    def rows(self, index: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
+        """Rows number `index` · size and on: points (size, d), weights (size,).
+
+        The last rows reach back, so as to be as many; what they repeat has weight zero.
+        """
+        first = jnp.minimum(index * size, self.points.shape[0] - size)
+        points = jax.lax.dynamic_slice_in_dim(self.points, first, size)
+        weights = jax.lax.dynamic_slice_in_dim(self.weights, first, size)
+        new = first + jnp.arange(size, dtype=jnp.int32) >= index * size
+        return points, jnp.where(new, weights, 0)
+
+    def draw(self, key: jax.Array, n: int) -> jax.Array:
+        """(n, d) points by weight, distinct while points of positive weight last (Gumbel top-n)."""
+        N = self.weights.shape[0]
+        key_distinct, key_repeat = jax.random.split(key)
+        repeat = jax.random.choice(key_repeat, N, (n,), p=self.weights).astype(jnp.int32)
+        scores = safe_log(self.weights)
+        scores = scores + jax.random.gumbel(key_distinct, (N,), self.weights.dtype)
+        distinct = jax.lax.top_k(scores, min(n, N))[1]
+        head = jnp.where(self.weights[distinct] > 0, distinct, repeat[: min(n, N)])
+        return self.points[jnp.concatenate([head, repeat[min(n, N) :]])]
+
+    def checked(self, name: str) -> Target:
+        """The same, once its shapes and dtypes agree and its weights are a distribution."""
+        x, w = jnp.asarray(self.points), jnp.asarray(self.weights)
+        if x.ndim == 3:
+            raise ValueError(
+                f"{name} must have points (N, d), got {x.shape}; for a batch of data sets use "
+                "jax.vmap"
+            )
+        if x.ndim != 2 or 0 in x.shape or w.shape != x.shape[:1]:
+            raise ValueError(
+                f"{name} must have points (N, d) and weights (N,), got {x.shape} and {w.shape}; "
+                "empirical makes one from raw points"
+            )
+        checks.same_dtype(name, points=x, weights=w)
+        checks.finite_rows(f"{name}.points", x)
+        checks.distribution(f"{name}.weights", w, "empirical")
+        return Target(x, w, self.quadrature_error)
+
+
+def empirical(points: Any, weights: Any = None) -> Target:
+    """The empirical distribution of a sample.
+
+    For a batch of samples of different sizes, pad them to (B, N, d) with any finite points, give
+    the padding the weight zero, and `jax.vmap` over `empirical` and `fit`.
+
+    Args:
+      points: (N, d) or (N,) for d = 1; float32 or float64 (integers take JAX's default float type).
+      weights: (N,) sample weights, non-negative, normalised to sum to one; 1/N by default. A
+        point of weight 2 counts as two points of weight 1, one of weight 0 not at all.
+
+    Raises:
+      ValueError: points that are empty or not finite; weights of another length, negative or all 0.
+
+    >>> import gemjax as gj
+    >>> gj.empirical([[0.0], [1.0]], weights=[1.0, 3.0]).weights.tolist()
+    [0.25, 0.75]
+    """
+    points = checks.points("points", points)
+    N = points.shape[0]
+    if weights is None:
+        return Target(points, jnp.full((N,), 1 / N, points.dtype))
+    return Target(points, checks.weights("weights", weights, N, points.dtype))
+
+
+def checked_target(name: str, value: Any) -> Any:
+    """A target, in memory or in a file, that is fit for use."""
+    if not hasattr(value, "checked"):
+        raise TypeError(
+            f"{name} must be a Target (see empirical, population), got {type(value).__name__}"
+        )
+    return value.checked(name)
