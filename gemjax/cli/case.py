@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 import gemjax as gj
 from gemjax.cli.files.read import InputError, column_names, open_target, read_weighted
-from gemjax.cli.study.settings import GridPoint, TargetTable, TruthTable, settings, start_settings
+from gemjax.cli.study.settings import GridPoint, TargetTable, TruthTable, start_settings
 
 _SEGMENTS = 20  # of a fit that shows its progress
 
@@ -103,8 +103,9 @@ def build(point: GridPoint, folder: Path) -> Case:
 
 
 def _chosen(owner: type, table: Any) -> dict[str, Any]:
-    """The library's settings, as a table has them."""
-    return {name: getattr(table, name) for name in settings(owner) if hasattr(table, name)}
+    """The settings of a record of the library, as a table has them."""
+    names = (field.name for field in dataclasses.fields(owner))
+    return {name: getattr(table, name) for name in names if hasattr(table, name)}
 
 
 def _truth(table: TruthTable, dtype: Any) -> gj.Mixture:
@@ -113,7 +114,8 @@ def _truth(table: TruthTable, dtype: Any) -> gj.Mixture:
         return gj.make_mixture(jnp.asarray(table.means, dtype), weights)
     key = [jax.random.key(table.seed)] if table.kind == "random" else []
     separation = jnp.asarray(table.separation, dtype)
-    return gj.truth.KINDS[table.kind](*key, table.num_components, table.dim, separation, weights)
+    make: Any = gj.truth.KINDS[table.kind]
+    return make(*key, table.num_components, table.dim, separation, weights)
 
 
 def _target(
@@ -145,7 +147,7 @@ def _target(
 
 
 def _init(table: Any, truth: gj.Mixture | None) -> Callable[[jax.Array, Any, int], gj.Mixture]:
-    start = gj.initialize.STARTS[table.init]
+    start: Any = gj.initialize.STARTS[table.init]
     if table.init == "from_mixture":
         return lambda key, _, n: start(key, truth, n)
     more = {name: getattr(table, name) for name in start_settings(table.init)}
@@ -156,8 +158,8 @@ def _solver(table: Any, truth_loss: float | None) -> gj.Solver:
     if table.method == "classical_em":
         return gj.classical_em(active_weight=table.active_weight)
     # In the population limit, of which the config makes sure, nothing is better than the truth.
-    least = {"optimal_loss": truth_loss} if table.mean_rule == "polyak" else {}
-    return gj.GradientEM(**_chosen(gj.GradientEM, table), **least)
+    least = truth_loss if table.mean_rule == "polyak" else None
+    return gj.GradientEM(**_chosen(gj.GradientEM, table), optimal_loss=least)
 
 
 def fit_block(

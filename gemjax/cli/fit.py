@@ -48,7 +48,6 @@ def run(
     mixture = dataclasses.replace(
         fit.mixture, means=fit.mixture.means[order], log_weights=fit.mixture.log_weights[order]
     )
-    fit = dataclasses.replace(fit, mixture=mixture)
     # As a block of one seed.
     found = case.assess(at, jax.tree.map(lambda leaf: np.asarray(leaf)[None], fit))
     arrays = results.arrays_of(found, point)

@@ -103,7 +103,7 @@ def finish(
     return record
 
 
-def in_units(case: Case, means: np.ndarray, weights: np.ndarray) -> tuple[Arrays, dict[str, Any]]:
+def in_units(case: Case, means: Any, weights: Any) -> tuple[Arrays, dict[str, Any]]:
     """A mixture and the points under it as they are drawn: components.npz, and what it needs said.
 
     Points are there for the dimensions that have a picture.

@@ -115,7 +115,7 @@ class Column:
     """
 
     name: str
-    source: str | Callable[[Arrays, GridPoint, float], np.ndarray]
+    source: str | Callable[[Arrays, GridPoint, Any], np.ndarray]
     when: Callable[[GridPoint], bool] = lambda point: True
     summarize: Summarize = lambda values, good: {}
     cell: Callable[[Any], Any] | None = cell
@@ -155,7 +155,8 @@ COLUMNS = (
            lambda values, good: {"birth_price": jsonable(values[0])}, cell=None),
     Column("birth_optimal", "certificate.birth_optimal", _certified, _sum_as("num_birth_optimal")),
     Column("iterations", lambda arrays, point, truth_loss: reached(
-               arrays["history_loss"], truth_loss, point.report.reach, point.solver.record_every),
+               arrays["history_loss"], truth_loss, float(point.report.reach or 0),
+               point.solver.record_every),
            lambda point: point.report.reach is not None, _reached, lambda value: int(value) or ""),
     Column("means", "fit.mixture.means", cell=None, shape="nd"),
     Column("weights", "fit.mixture.weights", cell=None, shape="n"),
@@ -187,10 +188,10 @@ def fits(arrays: Arrays, num_seeds: int, point: GridPoint) -> bool:
     )
 
 
-def derived(arrays: Arrays, point: GridPoint, truth_loss: float | None) -> Arrays:
+def derived(arrays: Arrays, point: GridPoint, truth_loss: Any) -> Arrays:
     """The columns that follow from those of a block."""
     return {
-        column.name: column.source(arrays, point, truth_loss)  # type: ignore[arg-type]
+        column.name: column.source(arrays, point, truth_loss)
         for column in COLUMNS
         if callable(column.source) and column.when(point)
     }

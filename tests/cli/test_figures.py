@@ -102,7 +102,7 @@ def test_components(d):
     rng = np.random.default_rng(0)
     points = 50 + 3 * rng.normal(size=(100, d))
     means, weights = np.full((2, d), 50.0) + np.array([[-1.0], [1.0]]), np.array([0.999999, 1e-6])
-    figure = fit_figures.components(points, np.ones(100), means, weights, 3.0, ["a", "b"][:d])
+    figure = fit_figures.components(points, np.ones(100), means, weights, 3.0, ["a", "b"][:d], 100)
     axes = figure.axes[0]
     assert axes.get_xlabel() == "a"
     assert "1 components" in axes.get_title()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -31,13 +32,14 @@ def _figures(record: Record) -> Iterator[tuple[str, Figure]]:
     if record.command == "run":
         yield from _study(record)
     elif _have(record, *(f"history_{name}" for name in _CONVERGENCE)):
-        history = {name: record.grid[0][f"history_{name}"][0] for name in _CONVERGENCE}
+        done = record.summary["num_iterations"]
+        history = {name: record.grid[0][f"history_{name}"][0, :done] for name in _CONVERGENCE}
         yield "convergence", fit_figures.convergence(history)
     if record.components.keys() >= set(_COMPONENTS):
         told = record.summary["components"]
-        arrays = [record.components[name] for name in _COMPONENTS]
-        figure = fit_figures.components(*arrays, told["scale"], told["columns"], told["num_points"])
-        yield "components", figure
+        arrays: list[Any] = [record.components[name] for name in _COMPONENTS]
+        arrays += [told["scale"], told["columns"], told["num_points"]]
+        yield "components", fit_figures.components(*arrays)
 
 
 def _study(record: Record) -> Iterator[tuple[str, Figure]]:

@@ -188,7 +188,8 @@ def _assemble(
                 "halved_batch_size": int(halved.min()) if len(halved) else None,
             }
         )
-    components, told = {}, {}
+    components: Arrays = {}
+    told: dict[str, Any] = {}
     if at.truth is None:  # a picture of the last grid point's best seed
         best = int(np.argmin(arrays["loss"]))
         components, told = record.in_units(at, arrays["means"][best], arrays["weights"][best])

@@ -17,29 +17,20 @@ def _key(default: Any, **limits: Any) -> Any:
     return dataclasses.field(default=default, metadata=limits)
 
 
-def settings(owner: type) -> dict[str, Any]:
-    """What a user may set of a record of the library: its fields that hold plain values."""
-    return {
-        field.name: field
-        for field in dataclasses.fields(owner)
-        if (field.default is None and not field.metadata.get("static"))
-        or isinstance(field.default, bool | int | float | str)
-    }
-
-
 def _keys_of(owner: type, *but: str) -> list[tuple[str, Any, Any]]:
-    """The settings of `owner` as fields of a table."""
+    """The settings of a record of the library, its fields with metadata, as those of a table."""
     number: Any = float | None  # that the library chooses by itself if there is none
     return [
-        (name, number if f.default is None else type(f.default), _key(f.default, **f.metadata))
-        for name, f in settings(owner).items()
-        if name not in but
+        (f.name, number if f.default is None else type(f.default), _key(f.default, **f.metadata))
+        for f in dataclasses.fields(owner)
+        if f.metadata and f.name not in but
     ]
 
 
 def start_settings(init: str) -> dict[str, inspect.Parameter]:
     """What a start asks for beside key, target and number of components."""
-    parameters = inspect.signature(gj.initialize.STARTS[init], eval_str=True).parameters
+    start: Any = gj.initialize.STARTS[init]
+    parameters = inspect.signature(start, eval_str=True).parameters
     return dict(list(parameters.items())[3:])
 
 
@@ -92,7 +83,7 @@ SolverTable: Any = dataclasses.make_dataclass(
     "SolverTable",
     [
         ("method", str, _key("gradient_em", choices=("gradient_em", "classical_em"))),
-        *_keys_of(gj.GradientEM, "optimal_loss"),
+        *_keys_of(gj.GradientEM, "optimal_loss", "blocking"),
         ("escape", bool, False),  # by the settings in [escape]
         ("num_iterations", int, _key(300, least=1)),
         ("record_every", int, _key(1, least=1)),
