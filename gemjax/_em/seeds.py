@@ -112,7 +112,9 @@ def sweep(
     if batch_size is None:
         batch_size = default_batch_size(num_seeds, target.shape[0], num_components)
     batch_size = min(checks.count("batch_size", batch_size), num_seeds)
-    like = _abstract_start(init, key, target, num_components)
+    seeds = jnp.asarray(first_seed, jnp.int32) + jnp.arange(num_seeds, dtype=jnp.int32)
+    drawn = (key, seeds, target, init, num_components)
+    like = _abstract_start(*drawn)
     checks.same_space("init", like, "target", target.shape, target.dtype)
     if mesh is not None and ("seed" not in mesh.axis_names or set(mesh.axis_names) - _AXES):
         raise ValueError(
@@ -120,17 +122,14 @@ def sweep(
             f"got axes {mesh.axis_names}"
         )
     counts = (num_iterations, record_every, batch_size)
-    seeds = jnp.asarray(first_seed, jnp.int32) + jnp.arange(num_seeds, dtype=jnp.int32)
     way_out = None
     if escape is not None:
         way_out = prepare_escape(escape, target, num_components, num_iterations, num_iterations)
     rest = (way_out, tolerance)
     if mesh is None:
         solver, data = prepared(solver, target, like)
-        starts = _starts(key, seeds, target, init, num_components)
-        return _run(solver, data, starts, rest, *counts)
-    starts = _starts(key, seeds, target, init, num_components)
-    fits = over_devices(_fits, counts, solver, target, like, starts, rest, mesh)
+        return _run(solver, data, _starts(*drawn), rest, *counts)
+    fits = over_devices(_fits, counts, solver, target, like, _starts(*drawn), rest, mesh)
     return jax.tree.map(lambda leaf: leaf[:num_seeds], fits)
 
 
@@ -161,10 +160,11 @@ def best(fits: Fit) -> Fit:
 
 
 def _abstract_start(
-    init: Init, key: jax.Array, target: Target | FileTarget, num_components: int
+    key: jax.Array, seeds: jax.Array, target: Target | FileTarget, init: Init, num_components: int
 ) -> Mixture:
     """Shapes and dtypes of `init`'s result, checked, without running it."""
-    start = jax.eval_shape(lambda key, target: init(key, target, num_components), key, target)
+    starts = _starts.eval_shape(key, seeds, target, init, num_components)
+    start = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), starts)
     if not isinstance(start, Mixture) or start.log_weights.shape != (num_components,):
         raise TypeError(f"init must return a Mixture of {num_components} components, got {start}")
     return start

@@ -37,6 +37,7 @@ class Densities:
       blocks: the points.
       means: (n, d), centred.
       covariance: of the components.
+      natural: (n, F) natural parameters, the last column with the reference.
       reference: (n,) log-weights that choose the shift, all finite.
       scaled: (B, n, C), φ_i(x_j) exp(−shift_j), or None where they are recomputed block by block.
       shift: (B, C), or None likewise.
@@ -47,6 +48,7 @@ class Densities:
     blocks: Blocks | Chunks
     means: jax.Array
     covariance: Covariance
+    natural: jax.Array
     reference: jax.Array
     scaled: jax.Array | None = None
     shift: jax.Array | None = None
@@ -63,7 +65,10 @@ def component_densities(
     """
     means = mixture.means - blocks.centre[None]
     reference = _reference(dataclasses.replace(mixture, means=means), blocks.radius)
-    fresh = Densities(blocks, means, mixture.covariance, reference)
+    natural = mixture.covariance.natural(means)
+    last = natural[:, -1:] + reference[:, None]
+    natural = jnp.concatenate([natural[:, :-1], last], axis=1)
+    fresh = Densities(blocks, means, mixture.covariance, natural, reference)
     if isinstance(blocks, Chunks) or not keep:
         return fresh
     most = blocks.blocking.stored_bytes
@@ -155,9 +160,7 @@ def rescale(
 
 
 def _log_joint(fresh: Densities, features: jax.Array) -> jax.Array:
-    natural = fresh.covariance.natural(fresh.means)
-    natural = jnp.concatenate([natural[:, :-1], natural[:, -1:] + fresh.reference[:, None]], axis=1)
-    return jnp.matmul(natural, features, precision=fresh.blocks.blocking.precision)
+    return jnp.matmul(fresh.natural, features, precision=fresh.blocks.blocking.precision)
 
 
 @jax.custom_jvp

@@ -180,6 +180,7 @@ def as_blocks(
     return Chunks(target, centre, radius, cut, size, family, axis)
 
 
+@functools.cache
 def _row_bytes(d: int, dtype: Any, family: type[Covariance]) -> int:
     """Of a point laid out: features, weight and base."""
     features = jax.eval_shape(family.features, jax.ShapeDtypeStruct((d, 1), dtype))

@@ -125,6 +125,7 @@ def _lay_out(table: jax.Array, w: jax.Array) -> Densities:
         blocks=blocks,
         means=jnp.zeros((n, 0), dtype),
         covariance=Identity(),
+        natural=jnp.zeros((n, 1), dtype),
         reference=jnp.zeros((n,), dtype),
         scaled=scaled,
         shift=shift,
