@@ -28,6 +28,14 @@ def test_bad_input_to_fit(data, tmp_path, capsys):
     refused(capsys, ["fit", data, *more, "--step-size", -1], "--step-size must be greater than 0")
     refused(capsys, ["fit", data, *more, "--init", "spectral"], "--init spectral needs --rank")
     refused(capsys, ["fit", data, *more, "--init", "magic"], "magic")
+    refused(
+        capsys, ["fit", data, *more, "--init", "from_mixture"], "[truth]", "--init from_mixture"
+    )
+    refused(capsys, ["fit", data, *more, "--tolerance", -1], "--tolerance must be at least 0")
+    few = ["fit", data, "--components", 1, *out, "--escape"]
+    refused(capsys, few, "--escape needs --components of at least 2, got 1")
+    short = ["fit", data, *more, "--escape", "--iterations", 49]
+    refused(capsys, short, "25 must be at most half of --iterations 49")
     refused(capsys, ["fit", data, *more, "--columns", "z"], "no column 'z'; there are x, y, w")
     refused(capsys, ["fit", data, *more, "--weights", "y"], "non-negative")
     refused(capsys, ["fit", data, *more, "--colums", "x"], "--colums")

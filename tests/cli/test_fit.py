@@ -78,3 +78,14 @@ def test_fit_keeps_the_best_of_several_starts(data, tmp_path):
     summary = json.loads((out / "summary.json").read_text())
     assert summary["loss_nats_per_point"] == pytest.approx(min(summary["losses_of_seeds"]))
     assert summary["losses_of_seeds"][summary["best_seed"]] == min(summary["losses_of_seeds"])
+
+
+def test_fit_stops_at_a_tolerance(data, tmp_path):
+    out = tmp_path / "out"
+    command = ["fit", data, "--components", "2", "--scale", "5", "--columns", "x", "--out", out]
+    more = ["--tolerance", "1e-4", "--no-certificate", "--precision", "float64"]
+    assert cli.main([str(a) for a in [*command, *more]]) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["status"] == "CONVERGED"
+    assert 1 < summary["num_iterations"] < 100
+    assert (out / "figures" / "convergence.png").exists()

@@ -81,3 +81,24 @@ def test_study_with_escape_and_certificates(study, tmp_path):
     assert sum(p["num_birth_optimal"] for p in found) == sum(int(r["birth_optimal"]) for r in table)
     assert sum(p["num_insertions"] for p in found) == sum(int(r["num_insertions"]) for r in table)
     assert all(point["birth_price"] > 0 for point in found)
+
+
+def test_seeds_that_converge_are_successes(study, tmp_path, capsys):
+    found = {}
+    for name, more in (("all", []), ("some", ["--set", "solver.tolerance=1e-3"])):
+        out = tmp_path / name
+        command = ["run", study, "--out", out, "--no-figures", "--set", "target.dtype=float64"]
+        settings = ["--set", "solver.num_iterations=60", "--set", "sweep.num_seeds=3", *more]
+        assert cli.main([str(a) for a in [*command, *settings]]) == 0
+        found[name] = rows(out / "results.csv")
+    assert "iterations run" in capsys.readouterr().out
+    assert "num_iterations" not in found["all"][0]
+    assert {row["status"] for row in found["all"]} == {"OK"}
+    assert {row["status"] for row in found["some"]} == {"CONVERGED"}
+    assert all(1 < int(row["num_iterations"]) < 60 for row in found["some"])
+    points = json.loads((tmp_path / "some" / "summary.json").read_text())["points"]
+    for point, n in zip(points, ("3", "5"), strict=True):
+        mine = [row for row in found["some"] if row["model.num_components"] == n]
+        assert point["num_diverged"] == 0
+        assert point["num_recovered"] == sum(int(row["recovered"]) for row in mine)
+        assert point["median_loss"] is not None
