@@ -68,7 +68,9 @@ def _bounds(least: float | None, above: float | None) -> str:
 def settings(record: _T, dtype: Any, prefix: str = "") -> _T:
     """A record of settings (see `settings.py`), checked, its numbers as arrays of a dtype."""
     checked: dict[str, Any] = {}
-    for field in dataclasses.fields(record):  # type: ignore[arg-type]
+    if not dataclasses.is_dataclass(record):  # a rule of somebody's that has none
+        return record
+    for field in dataclasses.fields(record):
         name, value, known = prefix + field.name, getattr(record, field.name), field.metadata
         if value is None and field.default is None:
             continue

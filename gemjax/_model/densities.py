@@ -63,6 +63,11 @@ def component_densities(
     The weights only choose the shift: any later weights that do not differ from them by
     hundreds of orders of magnitude give the same ratios.
     """
+    if blocks.family is not type(mixture.covariance):
+        raise TypeError(
+            f"target was prepared for covariances {blocks.family.__name__}, "
+            f"and the mixture's are {type(mixture.covariance).__name__}"
+        )
     means = mixture.means - blocks.centre[None]
     reference = _reference(dataclasses.replace(mixture, means=means), blocks.radius)
     natural = mixture.covariance.natural(means)

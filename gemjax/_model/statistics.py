@@ -161,19 +161,14 @@ def lay_out_for(
 
     Blocks suit as many candidates for one more component, too.
     """
-    family = type(mixture.covariance)
     if isinstance(target, Blocks | Chunks):
-        if target.family is not family:
-            raise TypeError(
-                f"target was prepared for covariances {target.family.__name__}, "
-                f"and the mixture's are {family.__name__}"
-            )
         return target
     points = checked_target("target", target)
     checks.same_space("mixture", mixture, "target", points.shape, points.dtype)
     if not isinstance(blocking, Blocking):
         raise TypeError(f"blocking must be a Blocking, got {blocking!r}")
-    return as_blocks(points, max(len(mixture.means), num_candidates), blocking, family, axis)
+    n, family = max(len(mixture.means), num_candidates), type(mixture.covariance)
+    return as_blocks(points, n, blocking, family, axis)
 
 
 def loss(mixture: Mixture, target: Target | FileTarget) -> jax.Array:

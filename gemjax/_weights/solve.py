@@ -16,7 +16,7 @@ from gemjax._model.densities import Densities
 from gemjax._model.statistics import duality_gap, e_step
 from gemjax._numerics.finite import safe_log
 from gemjax._points.blocks import AUTOMATIC, lay_out, resolve
-from gemjax._weights import newton
+from gemjax._weights import sequential
 
 
 def solve_weights(
@@ -88,7 +88,7 @@ def _solve(
 ) -> WeightSolution:
     # A row without any density is left out of the sums, and told of afterwards.
     densities = _lay_out(table, w)
-    weights, num_steps, status = newton.solve(densities, start, tolerance, max_steps)
+    weights, num_steps, status = sequential.solve(densities, start, tolerance, max_steps)
     at = e_step(densities, safe_log(weights))
     empty = jnp.all(jnp.isneginf(table), axis=1) & (w > 0)
     bad = jnp.any(jnp.isnan(table) | jnp.isposinf(table)) | ~jnp.all(jnp.isfinite(w) & (w >= 0))

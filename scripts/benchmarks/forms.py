@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 import gemjax as gj
-from gemjax._model import statistics as expectation
+from gemjax._model.statistics import expect
 from gemjax._points.blocks import as_blocks
 
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -28,7 +28,7 @@ def blocks_of(target: gj.Target, n: int) -> Any:
 
 def gemjax_e_step(mixture: gj.Mixture, blocks: Any) -> tuple[jax.Array, ...]:
     """The library's E-step on the library's blocks."""
-    found = expectation.expect(mixture, blocks)
+    found = expect(mixture, blocks)
     return found.loss, found.mass, found.gradient
 
 

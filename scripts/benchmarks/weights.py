@@ -17,10 +17,9 @@ import numpy as np
 
 import gemjax as gj
 from benchmarks import measure
-from gemjax._model.statistics import ratios
-from gemjax._weights.newton import least_tolerance
-from gemjax._weights.rules import duality_gap, weight_step
-from gemjax._weights.solve_weights import _lay_out
+from gemjax._model.statistics import duality_gap, ratios
+from gemjax._weights.sequential import least_tolerance
+from gemjax._weights.solve import _lay_out
 
 TITLE = "Weights solved to optimality"
 NEWTON = "solve_weights to 1e-8"
@@ -94,7 +93,7 @@ def _first_order(table: jax.Array, rule: str) -> tuple[jax.Array, jax.Array, jax
 
     def step(carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         log_weights, r, count = carry
-        log_weights = weight_step(rule, log_weights, r, jnp.ones((), r.dtype))
+        log_weights = gj.rules.WEIGHT_RULES[rule]().step(log_weights, r)
         return log_weights, ratios(stored, log_weights), count + 1
 
     def going(carry: tuple[jax.Array, ...]) -> jax.Array:
