@@ -22,7 +22,6 @@ from gemjax import __version__
 from gemjax.cli import fit, options
 from gemjax.cli import record as records
 from gemjax.cli.files.read import InputError
-from gemjax.cli.options import flag
 from gemjax.cli.process import devices
 from gemjax.cli.process.interrupt import STOPPED, Ended, one_line, sigterm
 from gemjax.cli.process.progress import Display, Progress
@@ -56,24 +55,10 @@ def run_command(
     path: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file; see configs/.")],
     out: options.Out = None,
     force: options.Force = False,
-    resume: Annotated[
-        bool, flag("--resume", "Go on with the run in that folder, or start it if none.")
-    ] = False,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="TABLE.KEY=VALUE", help="Change one key; repeatable."),
-    ] = None,
-    device_request: Annotated[
-        str | None,
-        typer.Option(
-            "--devices",
-            metavar="COUNT|PLATFORM[:COUNT]",
-            help="2, gpu, cpu:4, ...; all there are by default, on a CPU one per core.",
-        ),
-    ] = None,
-    distributed: Annotated[
-        bool, flag("--distributed", "One of several processes, as srun or mpirun starts.")
-    ] = False,
+    resume: options.Resume = False,
+    overrides: options.Overrides = None,
+    device_request: options.Devices = None,
+    distributed: options.Distributed = False,
     no_figures: options.NoFigures = False,
 ) -> None:
     """Run a study: every combination of the lists in a config, each from many random starts.
@@ -117,12 +102,8 @@ def fit_command(
         Path, typer.Argument(metavar="DATA", help=".csv, .csv.gz (header or not), .npy or .npz.")
     ],
     *,
-    labels: Annotated[
-        bool, flag("--labels", "Write labels.csv: per point a row of components.csv.")
-    ] = False,
-    responsibilities: Annotated[
-        bool, flag("--responsibilities", "Write responsibilities.npy, (N, n).")
-    ] = False,
+    labels: options.Labels = False,
+    responsibilities: options.Responsibilities = False,
     out: options.Out = None,
     force: options.Force = False,
     no_figures: options.NoFigures = False,
@@ -181,11 +162,9 @@ def main(arguments: list[str] | None = None) -> int:
         outcome: Any = app(arguments, standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         outcome = STOPPED
-    except typer.exceptions.TyperException as error:
-        print(f"gemjax: {getattr(error, 'format_message', error.__str__)()}", file=sys.stderr)
-        return 2
-    except (InputError, Ended) as error:
-        print(f"gemjax: {error}", file=sys.stderr)
+    except (typer.exceptions.TyperException, InputError, Ended) as error:
+        message = getattr(error, "format_message", error.__str__)()
+        print(f"gemjax: {message}", file=sys.stderr)
         return error.code if isinstance(error, Ended) else 2
     if outcome == STOPPED:
         print("gemjax: stopped; there is no result", file=sys.stderr)

@@ -164,7 +164,7 @@ def _solver(table: Any, truth_loss: float | None) -> gj.Solver:
 
 def fit_block(
     case: Case, first_seed: int, num_seeds: int, mesh: Mesh | None, batch_size: int
-) -> gj.Fit:
+) -> Found:
     """Fits a block of seeds."""
     length = case.point.solver
     fits = gj.sweep(
@@ -175,7 +175,7 @@ def fit_block(
     )  # fmt: skip
     _wait(fits)
     # What several processes computed together, each now goes on with by itself.
-    return jax.tree.map(np.asarray, fits)
+    return assess(case, jax.tree.map(np.asarray, fits))
 
 
 def fit_best(

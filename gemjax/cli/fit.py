@@ -25,15 +25,9 @@ _ROWS = 16_384  # points per block when labels or responsibilities are written
 
 
 def run(
-    config: Config,
-    out: Path,
-    *,
-    force: bool,
-    labels: bool,
-    responsibilities: bool,
-    draw: record.Draw | None,
-    on_progress: Callable[[int, int], None],
-) -> Record:
+    config: Config, out: Path, *, force: bool, labels: bool, responsibilities: bool,
+    draw: record.Draw | None, on_progress: Callable[[int, int], None],
+) -> Record:  # fmt: skip
     """Fits the one case of `config`, writes the folder `out` and returns its record."""
     begun, point = time.perf_counter(), config.points[0]
     manifest = {"command": "fit", "config": config.resolved}

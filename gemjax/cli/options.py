@@ -14,17 +14,29 @@ from gemjax.cli.files.read import InputError
 from gemjax.cli.study.config import FIELDS, HINTS, Config, build
 
 
-def flag(name: str, text: str) -> Any:
+def _flag(name: str, text: str) -> Any:
     """An option that is there or not."""
     return typer.Option(name, help=text)
 
 
-Out = Annotated[
-    Path | None,
-    typer.Option(help="Folder for the results; by default runs/NAME."),
+Out = Annotated[Path | None, typer.Option(help="Folder for the results; by default runs/NAME.")]
+Force = Annotated[bool, _flag("--force", "Replace an earlier result of gemjax in that folder.")]
+Resume = Annotated[bool, _flag("--resume", "Go on with the run in that folder, or start it.")]
+Overrides = Annotated[list[str] | None, typer.Option(
+    "--set", metavar="TABLE.KEY=VALUE", help="Change one key; repeatable."
+)]  # fmt: skip
+Devices = Annotated[str | None, typer.Option(
+    "--devices", metavar="COUNT|PLATFORM[:COUNT]",
+    help="2, gpu, cpu:4, ...; all there are by default, on a CPU one per core."
+)]  # fmt: skip
+Distributed = Annotated[
+    bool, _flag("--distributed", "One of several processes, as srun or mpirun starts.")
 ]
-Force = Annotated[bool, flag("--force", "Replace an earlier result of gemjax in that folder.")]
-NoFigures = Annotated[bool, flag("--no-figures", "Draw nothing.")]
+Labels = Annotated[bool, _flag("--labels", "Write labels.csv: per point a row of components.csv.")]
+Responsibilities = Annotated[
+    bool, _flag("--responsibilities", "Write responsibilities.npy, (N, n).")
+]
+NoFigures = Annotated[bool, _flag("--no-figures", "Draw nothing.")]
 
 # Per option its key, its help, and its default where that is not the config's.
 # fmt: off

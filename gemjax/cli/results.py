@@ -93,71 +93,69 @@ def _reached(values: np.ndarray, good: np.ndarray) -> dict[str, Any]:
     return {"num_reached": len(hits), "median_iterations": _median(hits)}
 
 
-def _with_truth(point: GridPoint) -> bool:
-    return point.truth is not None
-
-
-def _certified(point: GridPoint) -> bool:
-    return point.report.certificate
-
-
 @dataclasses.dataclass(frozen=True)
 class Column:
     """One value, or an array, per seed.
 
     Attributes:
-      source: where in `Found` it is; or how it is derived, from the other columns, the grid point
-        and the truth's loss.
-      when: of which grid points it is known.
+      source: where in `Found` it is; or a function of the other columns, the grid point and the
+        truth's loss, from which it is derived.
+      needs: the setting of a grid point without which it is not there; none by default.
       summarize: what summary.json says about it.
       cell: how results.csv writes it; None if it does not.
       shape: per seed; T records, n components, d dimensions.
     """
 
     name: str
-    source: str | Callable[[Arrays, GridPoint, Any], np.ndarray]
-    when: Callable[[GridPoint], bool] = lambda point: True
+    source: Any
+    needs: str = ""
     summarize: Summarize = lambda values, good: {}
     cell: Callable[[Any], Any] | None = cell
     shape: str = ""
 
+    def is_of(self, point: GridPoint, *, derived: bool = False) -> bool:
+        """Whether this grid point has it, as a derived column or as another one."""
+        there = operator.attrgetter(self.needs)(point) if self.needs else True
+        return there is not None and there is not False and derived == callable(self.source)
 
+
+_ASKED = "report.certificate"
 # fmt: off
 COLUMNS = (
     Column("status", "fit.status", cell=lambda code: gj.Status(int(code)).name,
            summarize=lambda values, good: {"num_diverged": int((~good).sum())}),
     Column("loss", "loss", summarize=_losses),
     Column("excess_loss", lambda arrays, point, truth_loss: arrays["loss"] - truth_loss,
-           _with_truth, _median_of("excess_loss")),
+           "truth", _median_of("excess_loss")),
     Column("duality_gap", lambda arrays, point, truth_loss: arrays["history_duality_gap"][:, -1],
            summarize=_median_of("duality_gap")),
-    Column("recovered", "recovery.recovered", _with_truth, _success),
-    Column("mean_error", "recovery.mean_error", _with_truth, _median_of("mean_error")),
-    Column("weight_error", "recovery.weight_error", _with_truth),
-    Column("stray_mass", "recovery.stray_mass", _with_truth),
-    Column("num_active", "recovery.num_active", _with_truth, _median_of("num_active")),
-    Column("outcome", "diagnosis.outcome", _with_truth, _outcomes, outcome_name),
-    Column("most_served", "diagnosis.most_served", _with_truth),
-    Column("most_sharing", "diagnosis.most_sharing", _with_truth),
-    Column("num_missed", "diagnosis.num_missed", _with_truth),
-    Column("surplus_mass", "diagnosis.surplus_mass", _with_truth),
-    Column("idle_mass", "diagnosis.idle_mass", _with_truth),
-    Column("spread", "diagnosis.spread", _with_truth),
+    Column("recovered", "recovery.recovered", "truth", _success),
+    Column("mean_error", "recovery.mean_error", "truth", _median_of("mean_error")),
+    Column("weight_error", "recovery.weight_error", "truth"),
+    Column("stray_mass", "recovery.stray_mass", "truth"),
+    Column("num_active", "recovery.num_active", "truth", _median_of("num_active")),
+    Column("outcome", "diagnosis.outcome", "truth", _outcomes, outcome_name),
+    Column("most_served", "diagnosis.most_served", "truth"),
+    Column("most_sharing", "diagnosis.most_sharing", "truth"),
+    Column("num_missed", "diagnosis.num_missed", "truth"),
+    Column("surplus_mass", "diagnosis.surplus_mass", "truth"),
+    Column("idle_mass", "diagnosis.idle_mass", "truth"),
+    Column("spread", "diagnosis.spread", "truth"),
     Column("num_insertions", "fit.num_insertions", summarize=_sum_as("num_insertions")),
     Column("num_iterations", "fit.num_iterations",
-           lambda point: point.solver.tolerance is not None, _median_of("num_iterations")),
-    Column("npmle_gap", "certificate.npmle_gap", _certified,
+           "solver.tolerance", _median_of("num_iterations")),
+    Column("npmle_gap", "certificate.npmle_gap", _ASKED,
            lambda values, good: {"median_npmle_gap": _median(values)}),
-    Column("npmle_usable", "certificate.npmle_usable", _certified, _sum_as("num_npmle_usable")),
-    Column("birth_gain", "certificate.birth_gain", _certified,
+    Column("npmle_usable", "certificate.npmle_usable", _ASKED, _sum_as("num_npmle_usable")),
+    Column("birth_gain", "certificate.birth_gain", _ASKED,
            lambda values, good: {"largest_birth_gain": jsonable(values.max())}),
-    Column("birth_price", "certificate.birth_price", _certified,
+    Column("birth_price", "certificate.birth_price", _ASKED,
            lambda values, good: {"birth_price": jsonable(values[0])}, cell=None),
-    Column("birth_optimal", "certificate.birth_optimal", _certified, _sum_as("num_birth_optimal")),
+    Column("birth_optimal", "certificate.birth_optimal", _ASKED, _sum_as("num_birth_optimal")),
     Column("iterations", lambda arrays, point, truth_loss: reached(
                arrays["history_loss"], truth_loss, float(point.report.reach or 0),
                point.solver.record_every),
-           lambda point: point.report.reach is not None, _reached, lambda value: int(value) or ""),
+           "report.reach", _reached, lambda value: int(value) or ""),
     Column("means", "fit.mixture.means", cell=None, shape="nd"),
     Column("weights", "fit.mixture.weights", cell=None, shape="n"),
     *(Column(f"history_{field.name}", f"fit.history.{field.name}", cell=None, shape="T")
@@ -171,13 +169,13 @@ def arrays_of(found: Found, point: GridPoint) -> Arrays:
     return {
         column.name: np.asarray(operator.attrgetter(column.source)(found))
         for column in COLUMNS
-        if isinstance(column.source, str) and column.when(point)
+        if column.is_of(point)
     }
 
 
 def fits(arrays: Arrays, num_seeds: int, point: GridPoint) -> bool:
     """Whether these are the arrays that so many seeds of a grid point leave behind."""
-    expected = {c.name: c.shape for c in COLUMNS if isinstance(c.source, str) and c.when(point)}
+    expected = {column.name: column.shape for column in COLUMNS if column.is_of(point)}
     if arrays.keys() != expected.keys():
         return False
     d = arrays["means"].shape[-1]
@@ -193,7 +191,7 @@ def derived(arrays: Arrays, point: GridPoint, truth_loss: Any) -> Arrays:
     return {
         column.name: column.source(arrays, point, truth_loss)
         for column in COLUMNS
-        if callable(column.source) and column.when(point)
+        if column.is_of(point, derived=True)
     }
 
 

@@ -52,11 +52,10 @@ def test_the_best_of_fits_in_segments_is_that_of_a_sweep(tolerance):
     made = build(model={"num_components": 3}, solver=settings, sweep={"num_seeds": 4})
     shown = []
     fit, seed, losses = case.fit_best(made, lambda done, total: shown.append((done, total)))
-    fits = case.fit_block(made, 0, 4, None, 1)
-    found = case.assess(made, fits)
+    found = case.fit_block(made, 0, 4, None, 1)
     np.testing.assert_allclose(losses, found.loss, rtol=1e-9)
     assert seed == np.argmin(found.loss)
-    assert fit.num_iterations == fits.num_iterations[seed]
+    assert fit.num_iterations == found.fit.num_iterations[seed]
     assert (fit.status == gj.Status.CONVERGED) == bool(tolerance)
     assert shown[0] == (0, 172)
     assert all(before[0] < after[0] for before, after in zip(shown, shown[1:], strict=False))
@@ -74,13 +73,13 @@ def test_an_escape_leaves_time_to_settle_however_the_fit_is_cut():
         sweep={"num_seeds": 3},
     )
     _, _, losses = case.fit_best(made, lambda *_: None)
-    found = case.assess(made, case.fit_block(made, 0, 3, None, 1))
+    found = case.fit_block(made, 0, 3, None, 1)
     np.testing.assert_allclose(losses, found.loss, rtol=1e-9)
 
 
 def test_columns_say_which_arrays_a_block_leaves():
     made = build(report={"certificate": True}, solver={"num_iterations": 4, "tolerance": 0.0})
-    arrays = results.arrays_of(case.assess(made, case.fit_block(made, 0, 2, None, 1)), made.point)
+    arrays = results.arrays_of(case.fit_block(made, 0, 2, None, 1), made.point)
     assert results.fits(arrays, 2, made.point)
     assert not results.fits(arrays, 3, made.point)
     assert not results.fits({k: v for k, v in arrays.items() if k != "loss"}, 2, made.point)

@@ -6,11 +6,14 @@ from pathlib import Path
 import gemjax as gj
 
 ROOT = Path(gj.__file__).parent
-ORDER = (
-    "files.read files.write files.folder process.devices process.memory process.interrupt "
-    "process.progress study.settings study.config case results record report.tables report.canvas "
-    "report.study_figures report.fit_figures report.figures study.pieces study.run fit options app"
-).split()
+# fmt: off
+ORDER = [
+    "files.read", "files.write", "files.folder", "process.devices", "process.memory",
+    "process.interrupt", "process.progress", "study.settings", "study.config", "case", "results",
+    "record", "report.tables", "report.canvas", "report.study_figures", "report.fit_figures",
+    "report.figures", "study.pieces", "study.run", "fit", "options", "app",
+]
+# fmt: on
 FILES = {
     ".".join(path.relative_to(ROOT / "cli").with_suffix("").parts): ast.parse(path.read_text())
     for path in (ROOT / "cli").rglob("*.py")

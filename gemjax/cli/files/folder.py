@@ -24,18 +24,10 @@ except ImportError:  # Windows
 _MANIFEST = "manifest.json"
 _LOCK = "gemjax.lock"
 _SUMMARY = "summary.json"
-_OURS = (
-    _SUMMARY,  # goes first: without it a folder is not a finished run
-    "results.csv",
-    "history.npz",
-    "components.csv",
-    "components.npz",
-    "labels.csv",
-    "responsibilities.npy",
-    "config.toml",
-    "figures",
-    "pieces",
-)
+_OURS = (  # the summary goes first: without it a folder is not a finished run
+    _SUMMARY, "results.csv", "history.npz", "components.csv", "components.npz", "labels.csv",
+    "responsibilities.npy", "config.toml", "figures", "pieces",
+)  # fmt: skip
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # not the fault of the place chosen
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
@@ -77,7 +69,7 @@ def claim(
 
 
 def summary(out: Path) -> dict[str, Any] | None:
-    """summary.json of a finished run, None where there is none."""
+    """summary.json of a finished result, None where there is none."""
     return _content(out / _SUMMARY)
 
 

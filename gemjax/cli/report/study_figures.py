@@ -80,20 +80,17 @@ def loss_curves(
     """Median loss over seeds and the band from the 10th to the 90th percentile, per grid point."""
     figure, axes = new_axes(7.5, 4.8)
     excess = floors[0] is not None
-    shown = range(len(results))
-    if len(results) > len(COLOURS):  # evenly spread over the grid
-        shown = np.linspace(0, len(results) - 1, len(COLOURS)).round().astype(int)  # type: ignore[assignment]
+    most = min(len(results), len(COLOURS))  # evenly spread over the grid
+    shown = np.linspace(0, len(results) - 1, most).round().astype(int)
     lowest = np.inf
     for colour, i in zip(COLOURS, shown, strict=False):
         curves = results[i]["history_loss"][is_good(results[i]["status"])].astype(np.float64)
-        if not len(curves):
-            continue
-        curves = curves - (floors[i] or 0.0)
-        time = (np.arange(curves.shape[1]) + 1) * every[i]
-        low, middle, high = np.percentile(curves, [10, 50, 90], axis=0)
-        lowest = min(lowest, float(low.min()))
-        axes.plot(time, middle, color=colour, lw=2, label=label_of(varying[i]) or "median")
-        axes.fill_between(time, low, high, color=colour, alpha=0.2, lw=0)
+        if len(curves):
+            time = (np.arange(curves.shape[1]) + 1) * every[i]
+            low, middle, high = np.percentile(curves - (floors[i] or 0.0), [10, 50, 90], axis=0)
+            lowest = min(lowest, float(low.min()))
+            axes.plot(time, middle, color=colour, lw=2, label=label_of(varying[i]) or "median")
+            axes.fill_between(time, low, high, color=colour, alpha=0.2, lw=0)
     axes.set_xscale("log")
     if excess and lowest > -_ROUNDING:
         axes.set_yscale("log")
@@ -103,10 +100,8 @@ def loss_curves(
         # On samples a good fit ends below the truth's own loss.
         axes.set_yscale("symlog", linthresh=1e-3)
         axes.axhline(0, color="0.4", lw=1)
-        lowest = min(
-            float((a["history_loss"] - (f or 0)).min())
-            for a, f in zip(results, floors, strict=True)
-        )
+        pairs = zip(results, floors, strict=True)
+        lowest = min(float((arrays["history_loss"] - (f or 0)).min()) for arrays, f in pairs)
         axes.set_ylim(bottom=min(2 * lowest, -1e-3))
     what = "loss above the truth's" if excess else "loss"
     title = "Loss: median over seeds, 10 % to 90 % band"
@@ -181,21 +176,16 @@ def mean_rules(varying: list[dict[str, Any]], results: list[dict], reach: float)
         colour = COLOURS[k % len(COLOURS)]
         hits, trials = arrays["iterations"][arrays["iterations"] > 0], len(arrays["iterations"])
         missing = f"{len(hits)} of {trials} seeds" if len(hits) < trials else ""
-        if not len(hits):
-            axes.annotate(
-                missing, (0.02, height), xycoords=("axes fraction", "data"), va="center",
-                fontsize=10, color=colour,
+        where: dict[str, Any] = {"xy": (0.02, height), "xycoords": ("axes fraction", "data")}
+        if len(hits):
+            low, middle, high = np.percentile(hits, [25, 50, 75])
+            axes.errorbar(
+                [middle], [height], xerr=[[middle - low], [high - middle]], fmt="o", capsize=4,
+                color=colour, markersize=7,
             )  # fmt: skip
-            continue
-        low, middle, high = np.percentile(hits, [25, 50, 75])
-        axes.errorbar(
-            [middle], [height], xerr=[[middle - low], [high - middle]], fmt="o", capsize=4,
-            color=colour, markersize=7,
-        )  # fmt: skip
-        axes.annotate(
-            f"{middle:g}" + (f"  ({missing})" if missing else ""), (high, height), (8, 0),
-            textcoords="offset points", va="center", fontsize=10, color=colour,
-        )  # fmt: skip
+            where = {"xy": (high, height), "xytext": (8, 0), "textcoords": "offset points"}
+            missing = f"{middle:g}" + (f"  ({missing})" if missing else "")
+        axes.annotate(missing, **where, va="center", fontsize=10, color=colour)
     if any(labels):
         for k, label in enumerate(labels):
             axes.plot([], [], "o", color=COLOURS[k % len(COLOURS)], label=label)

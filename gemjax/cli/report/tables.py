@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from gemjax.cli.record import Record
 from gemjax.cli.results import cell
@@ -106,9 +106,7 @@ def _print(title: str, header: list[str], rows: list[list[str]]) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)
-    table = Table(title=title)
-    for name in header:
-        table.add_column(name, justify="right")
+    table = Table(*(Column(name, justify="right") for name in header), title=title)
     for row in rows:
         table.add_row(*row)
     console.print(table)

@@ -29,12 +29,11 @@ class Piece:
 
 def pieces(config: Config, seeds_per_piece: int) -> list[Piece]:
     """All pieces of a config, in order."""
-    out = []
-    for index, point in enumerate(config.points):
-        total = point.sweep.num_seeds
-        for first in range(0, total, seeds_per_piece):
-            out.append(Piece(index, first, min(seeds_per_piece, total - first)))
-    return out
+    return [
+        Piece(index, first, min(seeds_per_piece, point.sweep.num_seeds - first))
+        for index, point in enumerate(config.points)
+        for first in range(0, point.sweep.num_seeds, seeds_per_piece)
+    ]
 
 
 def read(path: Path, piece: Piece, point: GridPoint) -> dict[str, np.ndarray] | None:
@@ -75,12 +74,8 @@ class Tally:
     def progress(self, point: int) -> Progress:
         """The record, with grid point `point` at work."""
         rate = self._new_iterations / self._seconds if self._new_iterations else None
-        left = sum(
-            (total - done) * iterations
-            for total, done, iterations in zip(
-                self._total, self._done, self._iterations, strict=True
-            )
-        )
+        counts = zip(self._total, self._done, self._iterations, strict=True)
+        left = sum((total - done) * iterations for total, done, iterations in counts)
         return Progress(
             seeds=sum(self._done),
             total_seeds=sum(self._total),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,16 +31,9 @@ _ACCELERATOR_SEEDS_PER_PIECE = 128
 
 
 def run(
-    config: Config,
-    out: Path,
-    *,
-    force: bool,
-    resume: bool,
-    chosen: list[jax.Device],
-    draw: record.Draw | None,
-    on_piece: Callable[[Progress], None],
-    tell: Callable[[str], None],
-) -> Record | None:
+    config: Config, out: Path, *, force: bool, resume: bool, chosen: list[jax.Device],
+    draw: record.Draw | None, on_piece: Callable[[Progress], None], tell: Callable[[str], None],
+) -> Record | None:  # fmt: skip
     """Runs a config into the folder `out` and returns its record.
 
     All processes of a distributed run call this alike; the first one alone reads and writes `out`.
@@ -99,14 +93,9 @@ def run(
 
 
 def _compute(
-    config: Config,
-    place: Path | None,
-    plan: list[Piece],
-    cases: list[Case],
-    chosen: list[jax.Device],
-    on_piece: Callable[[Progress], None],
-    tell: Callable[[str], None],
-) -> int:
+    config: Config, place: Path | None, plan: list[Piece], cases: list[Case],
+    chosen: list[jax.Device], on_piece: Callable[[Progress], None], tell: Callable[[str], None],
+) -> int:  # fmt: skip
     """Computes the pieces that are not in `place` yet; returns the number of seeds read back.
 
     Without a `place` this process only helps: what is there and what is kept, another one knows.
@@ -139,30 +128,18 @@ def _compute(
         begun = time.perf_counter()
         seeds = min(at.point.sweep.num_seeds, plan[0].num_seeds)
         mesh = devices.mesh(chosen, seeds, spread_points=not at.point.target.on_disk)
-        arrays = _block(at, piece, mesh, batches, tell)
+        each = piece.num_seeds if mesh is None else -(-piece.num_seeds // mesh.shape["seed"])
+        wanted = at.batch_size(each)
+        block = functools.partial(case.fit_block, at, piece.first_seed, piece.num_seeds, mesh)
+        found, batch = batches.run(at.seed_size, wanted, block, tell)
+        arrays = results.arrays_of(found, at.point) | {"batch": np.array([batch, wanted])}
+        if at.point.report.weights and piece.first_seed == 0:
+            arrays["followed_weights"] = case.follow_weights(at)
         if place is not None:
             write_arrays(place / piece.name, arrays)
         tally.add(piece, arrays, time.perf_counter() - begun)
         on_piece(tally.progress(piece.point))
     return read_back
-
-
-def _block(
-    at: Case, piece: Piece, mesh: Any, batches: Batches, tell: Callable[[str], None]
-) -> Arrays:
-    """The arrays of a piece, computed."""
-    seeds_each = piece.num_seeds if mesh is None else -(-piece.num_seeds // mesh.shape["seed"])
-    wanted = at.batch_size(seeds_each)
-
-    def compute(batch: int) -> Arrays:
-        fits = case.fit_block(at, piece.first_seed, piece.num_seeds, mesh, batch)
-        return results.arrays_of(case.assess(at, fits), at.point)
-
-    arrays, batch = batches.run(at.seed_size, wanted, compute, tell)
-    arrays["batch"] = np.array([batch, wanted])
-    if at.point.report.weights and piece.first_seed == 0:
-        arrays["followed_weights"] = case.follow_weights(at)
-    return arrays
 
 
 def _assemble(
