@@ -2,12 +2,17 @@
 
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from studies import SHORT, command, refused
 
 from gemjax import cli
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +87,16 @@ def test_the_same_pictures_and_the_same_table(finished, capsys, request):
     before = pictures(out)
     assert before.keys() == PICTURES[request.node.callspec.params["finished"]]
     assert drawn_again(out, capsys) == (before, printed)
+
+
+@pytest.mark.parametrize("finished", ["data"], indirect=True)
+def test_another_process_draws_the_same(finished):
+    """This one computes in float64, that one in float32."""
+    out, _ = finished
+    before = pictures(out)
+    shutil.rmtree(out / "figures")
+    subprocess.run([sys.executable, "-m", "gemjax.cli", "draw", out], cwd=ROOT, check=True)
+    assert pictures(out) == before
 
 
 def test_what_a_later_version_adds_is_left_alone(finished, capsys):

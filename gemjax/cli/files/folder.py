@@ -173,7 +173,7 @@ def _lock(out: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _DISK:
             raise
-        raise InputError(f"--out {out}: cannot be written: {error.strerror}") from None
+        raise InputError(f"{out}: cannot be written: {error.strerror}") from None
     with file:
         if fcntl is None:
             yield
@@ -182,8 +182,7 @@ def _lock(out: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError(
-                f"--out {out}: another process is working in it; wait for its end, or choose "
-                "another folder"
+                f"{out}: another process is working in it; wait for its end or take another folder"
             ) from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:  # some file systems have none: go on without

@@ -65,8 +65,9 @@ def _density(
     )
     units = gj.Units(points.mean(axis=0), scale)
     line = np.linspace(points.min(axis=0) - 3 * scale, points.max(axis=0) + 3 * scale, 1000)
-    mixture = gj.make_mixture(units.to_model(means), weights)
-    log_density = np.asarray(gj.log_density(mixture, units.to_model(line)))
+    # In float32 whatever the fit was in, so that a later drawing is the same to the last pixel.
+    mixture = gj.make_mixture(np.float32(units.to_model(means)), np.float32(weights))
+    log_density = np.asarray(gj.log_density(mixture, np.float32(units.to_model(line))))
     density = np.exp(-units.loss_to_data(-log_density))
     axes.plot(line, density, color=COLOURS[0], lw=2, label="fitted density")
     kept = weights >= 1e-3 * weights.max()
