@@ -1,4 +1,4 @@
-"""The mean rules that have names, and how a rule is given: by name, as an object, by optax."""
+"""The mean rules that have names, those of their classes; and how a rule is given."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from gemjax._em.mean_rules import EM, Gradient, MeanRule, Overrelaxed
 from gemjax._em.optax_rule import OptaxRule
 from gemjax._em.polyak import Polyak
 
-MEAN_RULES: dict[str, type[MeanRule]] = {
-    "gradient": Gradient,
-    "em": EM,
-    "overrelaxed": Overrelaxed,
-    "polyak": Polyak,
-}
+__all__ = ["EM", "MEAN_RULES", "Gradient", "MeanRule", "Overrelaxed", "Polyak"]
+
+_RULES: tuple[type[MeanRule], ...] = (Gradient, EM, Overrelaxed, Polyak)
+MEAN_RULES = {rule.__name__.lower(): rule for rule in _RULES}
 
 AnyMeanRule: TypeAlias = "str | MeanRule | optax.GradientTransformation"
 

@@ -169,7 +169,7 @@ def as_blocks(
         return target
     cut = resolve(checks.settings(blocking, None, "blocking."), num_components)
     N, d = target.shape
-    row = _row_bytes(d, target.dtype, family)
+    row = _row_bytes(d, target.dtype, family)  # type: ignore[arg-type]  # a class is hashable
     if isinstance(target, FileTarget):
         centre, radius = target.centre, target.radius
     else:
