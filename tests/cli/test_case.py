@@ -1,6 +1,7 @@
 """One case: its settings are the library's, and its fits agree with the library's own."""
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import jax
@@ -58,7 +59,7 @@ def test_the_best_of_fits_in_segments_is_that_of_a_sweep(tolerance):
     assert fit.num_iterations == found.fit.num_iterations[seed]
     assert (fit.status == gj.Status.CONVERGED) == bool(tolerance)
     assert shown[0] == (0, 172)
-    assert all(before[0] < after[0] for before, after in zip(shown, shown[1:], strict=False))
+    assert all(before[0] < after[0] for before, after in itertools.pairwise(shown))
     if not tolerance:
         assert shown[-1] == (172, 172)
 

@@ -116,7 +116,7 @@ def test_what_a_later_version_adds_is_left_alone(finished, capsys):
 
 
 def test_what_is_missing_is_not_drawn(finished, capsys):
-    out, printed = finished
+    out, _ = finished
     before = pictures(out)
     (out / "components.npz").unlink(missing_ok=True)
     missing = ("outcome", "followed_weights", "history_gradient_norm", "iterations")
