@@ -26,7 +26,7 @@ def test_python_block_runs(code, tmp_path):
 
 
 def test_all_blocks_are_accounted_for():
-    assert len(PYTHON) == 2
+    assert len(PYTHON) == 3
     assert [code.split("&&")[-1].split()[:2] for code in BASH] == [
         [".venv/bin/gemjax", "run"],
         [".venv/bin/python", "-m"],
@@ -50,10 +50,10 @@ def test_bash_fit_block_runs(tmp_path):
 
 
 def test_every_public_name_has_a_doctest():
-    for module in (gj, gj.initialize, gj.truth):
-        names = gj.__all__ if module is gj else [n for n in vars(module) if not n.startswith("_")]
-        for name in names:
-            thing = getattr(module, name)
-            ours = module is gj or getattr(thing, "__module__", "") == module.__name__
-            if ours and callable(thing):
-                assert ">>>" in (thing.__doc__ or ""), name
+    for module in (gj, gj.covariance, gj.initialize, gj.rules, gj.truth):
+        names = [n for n in vars(module) if not n.startswith("_")]
+        things = {n: getattr(module, n) for n in getattr(module, "__all__", names)}
+        ours = {n: x for n, x in things.items() if getattr(x, "__module__", "")[:6] == "gemjax"}
+        assert ours
+        for name, thing in ours.items():
+            assert ">>>" in (thing.__doc__ or ""), name

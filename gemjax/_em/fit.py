@@ -14,9 +14,9 @@ from jax.typing import ArrayLike
 from gemjax._base import checks
 from gemjax._base.records import Fit, Info, Mixture
 from gemjax._em import loop
+from gemjax._em.devices import over_devices, prepared
 from gemjax._em.insertion import Escape, prepare_escape
 from gemjax._em.solver import Solver
-from gemjax._em.spread import over_devices, prepared
 from gemjax._points.file_target import FileTarget
 from gemjax._points.target import Target, checked_target
 
@@ -83,21 +83,17 @@ def fit(
     before = mixture if isinstance(mixture, Fit) else None
     like = checks.mixture("mixture", mixture if before is None else before.mixture)
     start: Any = like if before is None else dataclasses.replace(before, history=None)
-    target = checked_target("target", target)
-    checks.same_space("mixture", like, "target", target.shape, target.dtype)
-    tolerance = checked_tolerance(tolerance, target.dtype)
-    way_out = None
-    if escape is not None:
-        end = num_iterations + (0 if before is None else before.monitor.iteration)
-        way_out = prepare_escape(escape, target, len(like.means), end, num_iterations)
+    if mesh is not None and mesh.axis_names != ("data",):
+        raise ValueError(f'mesh must have the axis "data" alone, got axes {mesh.axis_names}')
+    target = checked_target("target", target, values=False)
+    solver, data = prepared(solver, target, like, mesh)
+    end = num_iterations + (0 if before is None else before.monitor.iteration)
+    way_out = prepare_escape(escape, target, len(like.means), end, num_iterations)
+    rest = (way_out, checked_tolerance(tolerance, like.means.dtype))
     if mesh is None:
-        solver, data = prepared(solver, target, like)
-        result, more = _run(solver, data, start, (way_out, tolerance), *counts)
+        result, more = _run(solver, data, start, rest, *counts)
     else:
-        if mesh.axis_names != ("data",):
-            raise ValueError(f'mesh must have the axis "data" alone, got axes {mesh.axis_names}')
-        rest = (way_out, tolerance)
-        result, more = over_devices(_work, counts, solver, target, like, start, rest, mesh)
+        result, more = over_devices(_work, counts, solver, data, start, rest, mesh)
     if before is not None:
         more = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), before.history, more)
     return dataclasses.replace(result, history=more)

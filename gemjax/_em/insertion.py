@@ -138,12 +138,18 @@ class PreparedEscape:
 
 
 def prepare_escape(
-    escape: Escape, target: Target | FileTarget, num_components: int, end: Any, num_iterations: int
-) -> PreparedEscape:
-    """Checks an `Escape`, and draws the points where its searches start.
+    escape: Escape | None,
+    target: Target | FileTarget,
+    num_components: int,
+    end: Any,
+    num_iterations: int,
+) -> PreparedEscape | None:
+    """Checks an `Escape`, if there is one, and draws the points where its searches start.
 
     `end` () is the number of the last iteration of the call, `num_iterations` how many it has.
     """
+    if escape is None:
+        return None
     if not isinstance(escape, Escape):
         raise TypeError(f"escape must be an Escape, got {escape!r}")
     if num_components < 2:

@@ -9,7 +9,7 @@ steps.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,8 @@ from gemjax._base.settings import setting
 from gemjax._model.statistics import Statistics
 from gemjax._numerics.finite import safe_divide
 from gemjax._numerics.pytree import record
+
+Step: TypeAlias = tuple[jax.Array, Any]  # new means (n, d), and the new state of the rule
 
 _GROWTH = 1.1  # of the relaxation, per iteration that did not raise the loss
 
@@ -35,7 +37,7 @@ class MeanRule:
         """The rule's state, a pytree, for means (n, d); nothing by default."""
         return ()
 
-    def step(self, state: Any, means: jax.Array, statistics: Statistics) -> tuple[jax.Array, Any]:
+    def step(self, state: Any, means: jax.Array, statistics: Statistics) -> Step:
         """New means (n, d) and the rule's new state."""
         raise NotImplementedError
 
@@ -61,7 +63,7 @@ class Gradient(MeanRule):
 
     step_size: ArrayLike = setting(0.5, above=0)
 
-    def step(self, state: Any, means: jax.Array, statistics: Statistics) -> tuple[jax.Array, Any]:
+    def step(self, state: Any, means: jax.Array, statistics: Statistics) -> Step:
         return means - self.step_size * statistics.gradient, state
 
 
@@ -77,7 +79,7 @@ class EM(MeanRule):
 
     step_size: ArrayLike = setting(1.0, above=0)
 
-    def step(self, state: Any, means: jax.Array, statistics: Statistics) -> tuple[jax.Array, Any]:
+    def step(self, state: Any, means: jax.Array, statistics: Statistics) -> Step:
         return means + self.step_size * em_step(statistics), state
 
 
@@ -107,7 +109,7 @@ class Overrelaxed(MeanRule):
     def init(self, means: jax.Array) -> Any:
         return Relaxation(jnp.ones((), means.dtype), jnp.asarray(jnp.inf, means.dtype))
 
-    def step(self, state: Any, means: jax.Array, statistics: Statistics) -> tuple[jax.Array, Any]:
+    def step(self, state: Any, means: jax.Array, statistics: Statistics) -> Step:
         factor = jnp.where(statistics.loss <= state.loss, state.factor, 1)
         state = Relaxation(_GROWTH * factor, statistics.loss)
         return means + factor * em_step(statistics), state

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gemjax._em.mean_rules import MeanRule
+from gemjax._em.mean_rules import MeanRule, Step
 from gemjax._model.statistics import Statistics
 from gemjax._numerics.finite import tiny
 
@@ -25,7 +25,7 @@ class OptaxRule(MeanRule):
     def init(self, means: jax.Array) -> Any:
         return self.transformation.init(means)
 
-    def step(self, state: Any, means: jax.Array, statistics: Statistics) -> tuple[jax.Array, Any]:
+    def step(self, state: Any, means: jax.Array, statistics: Statistics) -> Step:
         update = optax.with_extra_args_support(self.transformation).update
         known = {"mass": statistics.mass, "value": statistics.loss}
         known = {name: value for name, value in known.items() if _takes(update, name)}

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from gemjax._base.settings import setting
-from gemjax._em.mean_rules import MeanRule, em_step
+from gemjax._em.mean_rules import MeanRule, Step, em_step
 from gemjax._model.statistics import Statistics
 from gemjax._numerics.finite import largest, safe_divide, safe_norm
 from gemjax._numerics.pytree import record
@@ -47,7 +47,7 @@ class Polyak(MeanRule):
         # |∇L|² at the last step if it was short.
         return jnp.asarray(jnp.inf, means.dtype)
 
-    def step(self, state: Any, means: jax.Array, statistics: Statistics) -> tuple[jax.Array, Any]:
+    def step(self, state: Any, means: jax.Array, statistics: Statistics) -> Step:
         move = em_step(statistics)
         square = -jnp.sum(statistics.gradient * move)
         is_long = square >= _SETTLED * state

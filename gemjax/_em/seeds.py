@@ -15,10 +15,10 @@ from jax.typing import ArrayLike
 from gemjax._base import checks
 from gemjax._base.records import Fit, Mixture, succeeded
 from gemjax._em import loop
+from gemjax._em.devices import over_devices, prepared
 from gemjax._em.fit import checked_tolerance
 from gemjax._em.insertion import Escape, prepare_escape
 from gemjax._em.solver import Solver
-from gemjax._em.spread import over_devices, prepared
 from gemjax._model.starts import from_target
 from gemjax._points.file_target import FileTarget
 from gemjax._points.target import Target, checked_target
@@ -107,8 +107,7 @@ def sweep(
     num_components = checks.count("num_components", num_components)
     num_iterations = checks.count("num_iterations", num_iterations)
     record_every = checks.count("record_every", record_every)
-    target = checked_target("target", target)
-    tolerance = checked_tolerance(tolerance, target.dtype)
+    target = checked_target("target", target, values=False)
     if batch_size is None:
         batch_size = default_batch_size(num_seeds, target.shape[0], num_components)
     batch_size = min(checks.count("batch_size", batch_size), num_seeds)
@@ -122,14 +121,12 @@ def sweep(
             f"got axes {mesh.axis_names}"
         )
     counts = (num_iterations, record_every, batch_size)
-    way_out = None
-    if escape is not None:
-        way_out = prepare_escape(escape, target, num_components, num_iterations, num_iterations)
-    rest = (way_out, tolerance)
+    solver, data = prepared(solver, target, like, mesh)
+    way_out = prepare_escape(escape, target, num_components, num_iterations, num_iterations)
+    rest = (way_out, checked_tolerance(tolerance, target.dtype))
     if mesh is None:
-        solver, data = prepared(solver, target, like)
         return _run(solver, data, _starts(*drawn), rest, *counts)
-    fits = over_devices(_fits, counts, solver, target, like, _starts(*drawn), rest, mesh)
+    fits = over_devices(_fits, counts, solver, data, _starts(*drawn), rest, mesh)
     return jax.tree.map(lambda leaf: leaf[:num_seeds], fits)
 
 

@@ -98,7 +98,7 @@ class FileTarget:
         shape = jax.ShapeDtypeStruct((n, self.shape[1]), self.dtype)
         return jax.pure_callback(choose, shape, jax.random.key_data(key), vmap_method="sequential")
 
-    def checked(self, name: str) -> FileTarget:
+    def checked(self, name: str, *, values: bool = True) -> FileTarget:
         """Itself: all of the file was checked when this was made."""
         return self
 
@@ -157,10 +157,10 @@ def from_npy(
         raise TypeError(f"dtype must be float32 or float64, got {dtype!r}")
     if jnp.dtype(dtype) != jax.dtypes.canonicalize_dtype(dtype):
         raise ValueError("dtype float64 needs jax.config.update('jax_enable_x64', True)")
-    heft = None if weights is None else _load("weights", weights)
-    if heft is not None and heft.shape != (N,):
-        raise ValueError(f"weights {weights}: must hold shape ({N},), got {heft.shape}")
-    total, mean, low, high = _survey(str(path), points, str(weights), heft)
+    point_weights = None if weights is None else _load("weights", weights)
+    if point_weights is not None and point_weights.shape != (N,):
+        raise ValueError(f"weights {weights}: must hold shape ({N},), got {point_weights.shape}")
+    total, mean, low, high = _survey(str(path), points, str(weights), point_weights)
     if isinstance(offset, str):
         shift = mean
     units = Units(shift, float(scale))
@@ -202,14 +202,14 @@ def _survey(
     sums, low, high = np.zeros(d), np.full(d, np.inf), np.full(d, -np.inf)
     for first in range(0, N, _ROWS):
         part = np.asarray(points[first : first + _ROWS], np.float64).reshape(-1, d)
-        heft = np.ones(len(part))
+        point_weights = np.ones(len(part))
         if weights is not None:
-            heft = np.asarray(weights[first : first + _ROWS], np.float64)
-            wrong = np.flatnonzero(~np.isfinite(heft) | (heft < 0))
+            point_weights = np.asarray(weights[first : first + _ROWS], np.float64)
+            wrong = np.flatnonzero(~np.isfinite(point_weights) | (point_weights < 0))
             if len(wrong):
                 raise ValueError(
                     f"weights {weights_path}: must be finite and non-negative, got "
-                    f"{heft[wrong[0]]} at row {first + wrong[0]}"
+                    f"{point_weights[wrong[0]]} at row {first + wrong[0]}"
                 )
         bad = np.argwhere(~np.isfinite(part))
         if len(bad):
@@ -217,8 +217,8 @@ def _survey(
                 f"path {path}: must be finite, got {part[tuple(bad[0])]} at row "
                 f"{first + bad[0][0]}; drop or fill these rows"
             )
-        total += float(heft.sum())
-        sums = sums + heft @ part
+        total += float(point_weights.sum())
+        sums = sums + point_weights @ part
         low, high = np.minimum(low, part.min(axis=0)), np.maximum(high, part.max(axis=0))
     if not total > 0:
         raise ValueError(f"weights {weights_path}: must not all be zero")

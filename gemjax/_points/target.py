@@ -72,8 +72,8 @@ class Target:
         head = jnp.where(self.weights[distinct] > 0, distinct, repeat[: min(n, N)])
         return self.points[jnp.concatenate([head, repeat[min(n, N) :]])]
 
-    def checked(self, name: str) -> Target:
-        """The same, once its shapes and dtypes agree and its weights are a distribution."""
+    def checked(self, name: str, *, values: bool = True) -> Target:
+        """The same, once its shapes and dtypes agree and, where values are asked for, these too."""
         x, w = jnp.asarray(self.points), jnp.asarray(self.weights)
         if x.ndim == 3:
             raise ValueError(
@@ -86,8 +86,9 @@ class Target:
                 "empirical makes one from raw points"
             )
         checks.same_dtype(name, points=x, weights=w)
-        checks.finite_rows(f"{name}.points", x)
-        checks.distribution(f"{name}.weights", w, "empirical")
+        if values:
+            checks.finite_rows(f"{name}.points", x)
+            checks.distribution(f"{name}.weights", w, "empirical")
         return Target(x, w, self.quadrature_error)
 
 
@@ -116,10 +117,10 @@ def empirical(points: Any, weights: Any = None) -> Target:
     return Target(points, checks.weights("weights", weights, N, points.dtype))
 
 
-def checked_target(name: str, value: Any) -> Any:
-    """A target, in memory or in a file, that is fit for use."""
+def checked_target(name: str, value: Any, *, values: bool = True) -> Any:
+    """A target, in memory or in a file, that is fit for use; without `values`, by its shapes."""
     if not hasattr(value, "checked"):
         raise TypeError(
             f"{name} must be a Target (see empirical, population), got {type(value).__name__}"
         )
-    return value.checked(name)
+    return value.checked(name, values=values)

@@ -11,52 +11,65 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from gemjax._base import checks
 from gemjax._base.records import Mixture
 from gemjax._em.solver import Solver
 from gemjax._points.file_target import FileTarget
-from gemjax._points.target import Target
+from gemjax._points.target import Target, checked_target
 
 # From solver, data, starts, whatever else is traced, and static counts.
 Work = Callable[..., Any]
 
 
-def prepared(solver: Solver, target: Any, start: Mixture, axis: str | None = None) -> Any:
-    """The solver with checked settings, and the target as it likes it; only shapes of `start`."""
+def prepared(
+    solver: Solver, target: Target | FileTarget, like: Mixture, mesh: Mesh | None = None
+) -> tuple[Solver, Any]:
+    """The solver with checked settings, and the target, checked, as the solver likes it.
+
+    Of a mixture `like` the start only shapes and dtypes count. Where a mesh spreads the points,
+    each device lays out its own later on.
+    """
+    spread = _axis(mesh) is not None
+    if not hasattr(solver, "prepare") or spread:
+        checks.same_space("mixture", like, "target", target.shape, target.dtype)
+        target = checked_target("target", target)
     if not hasattr(solver, "prepare"):
+        if spread:
+            raise TypeError(f'a mesh with an axis "data" needs a solver with prepare, got {solver}')
         return solver, target
-    return solver.prepare(target, start, *([] if axis is None else [axis]))
+    if not spread:
+        return solver.prepare(target, like)
+    if isinstance(target, FileTarget):
+        raise TypeError('a FileTarget cannot be spread over the axis "data"; leave it out')
+    # Settings are checked here, where they have values.
+    one = Target(target.points[:1], jnp.ones_like(target.weights[:1]))
+    return solver.prepare(one, like)[0], target
+
+
+def _axis(mesh: Mesh | None) -> str | None:
+    """The mesh axis over which points are spread, if any."""
+    return None if mesh is None or mesh.shape.get("data", 1) == 1 else "data"
 
 
 def over_devices(
     work: Work,
     counts: tuple[int, ...],
     solver: Solver,
-    target: Target | FileTarget,
-    like: Mixture,
+    data: Any,
     starts: Any,
     rest: Any,
     mesh: Mesh,
 ) -> Any:
-    """`work` on all devices of a mesh; `like` has the shapes of a start.
+    """`work` on all devices of a mesh, for a solver and data that are `prepared`.
 
     With an axis "seed" the leading axis of `starts` and of the result lies along it; it is made a
     multiple of that axis by repeating its last entry.
     """
-    axis = "data" if mesh.shape.get("data", 1) > 1 else None
-    data: Any
-    if axis is None:
-        solver, data = prepared(solver, target, like)
-    else:
-        if not hasattr(solver, "prepare"):
-            raise TypeError(f'a mesh with an axis "data" needs a solver with prepare, got {solver}')
-        if isinstance(target, FileTarget):
-            raise TypeError('a FileTarget cannot be spread over the axis "data"; leave it out')
-        # Settings are checked here, where they have values; each device lays out its own points.
-        one = Target(target.points[:1], jnp.ones_like(target.weights[:1]))
-        solver, _ = prepared(solver, one, like)
+    axis = _axis(mesh)
+    if axis is not None:
         parts = mesh.shape["data"]
-        weights = jnp.pad(target.weights, (0, -target.shape[0] % parts))
-        data = Target(_repeat_last(target.points, parts), weights)
+        weights = jnp.pad(data.weights, (0, -len(data.weights) % parts))
+        data = Target(_repeat_last(data.points, parts), weights)
     seeds = mesh.shape.get("seed")
     if seeds is not None:
         starts = jax.tree.map(lambda leaf: _repeat_last(leaf, seeds), starts)
@@ -66,11 +79,11 @@ def over_devices(
             jax.tree.map(functools.partial(_global, NamedSharding(mesh, spec)), tree)
             for tree, spec in zip(arguments, _specs(mesh, axis), strict=True)
         )
-    return _spread(*arguments, work, counts, mesh, axis)
+    return _on_mesh(*arguments, work, counts, mesh, axis)
 
 
 @functools.partial(jax.jit, static_argnums=(4, 5, 6, 7))
-def _spread(
+def _on_mesh(
     solver: Solver,
     data: Any,
     starts: Any,
@@ -85,7 +98,7 @@ def _spread(
             mixture = getattr(starts, "mixture", starts)
             if "seed" in mesh.axis_names:
                 mixture = jax.tree.map(lambda x: x[0], mixture)
-            solver, data = prepared(solver, data, mixture, axis)
+            solver, data = solver.prepare(data, mixture, axis)
         return work(solver, data, starts, rest, *counts)
 
     specs = _specs(mesh, axis)
