@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -138,19 +137,16 @@ def draw_command(
 
     Example: gemjax draw runs/exact_vs_over
     """
-    draw = _figures()
+    draw = _figures("")
     with one_line("not all figures are drawn"), records.opened(path) as record:
         draw(record)
     tables.show(record)
 
 
-def _figures() -> Callable[[records.Record], None]:
+def _figures(otherwise: str = ", or leave them out with --no-figures") -> records.Draw:
     """What draws; asked for before the work, so that a missing extra costs nothing."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise InputError(
-            "figures need matplotlib: pip install 'gemjax[plot]', or leave them out with "
-            "--no-figures"
-        )
+        raise InputError(f"figures need matplotlib: pip install 'gemjax[plot]'{otherwise}")
     from gemjax.cli.report import figures
 
     return figures.draw

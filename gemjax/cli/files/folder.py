@@ -125,9 +125,8 @@ def _earlier(
         raise InputError(f"--out {out}: holds nothing that --resume can go on with; {replace}")
     changed = differences(earlier["config"], manifest["config"], out)
     if changed:
-        raise InputError(
-            f"--out {out}: holds a run of another config; {replace}: {'; '.join(changed)}"
-        )
+        what = "; ".join(changed)
+        raise InputError(f"--out {out}: holds a run of another config; {replace}: {what}")
     if earlier["data_sha256"] != manifest["data_sha256"]:
         raise InputError(
             f"--out {out}: holds a run of other data; target.path = "
@@ -144,9 +143,7 @@ def _read(out: Path) -> dict[str, Any] | None:
         return None
     manifest = _content(out / _MANIFEST)
     if manifest is None or manifest.get("program") != "gemjax":
-        raise InputError(
-            f"--out {out}: holds files that gemjax did not write; choose another folder"
-        )
+        raise InputError(f"--out {out}: holds files gemjax did not write; choose another folder")
     return manifest
 
 
