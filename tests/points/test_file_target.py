@@ -55,9 +55,7 @@ def test_draws_are_distinct_points_by_weight(files):
     np.testing.assert_allclose(np.sort(start.means, axis=0), np.sort(POINTS, axis=0))
     again = gj.initialize.from_target(jax.random.key(1), on_disk, 301)
     np.testing.assert_array_equal(start.means, again.means)
-    with pytest.raises(
-        ValueError, match="n must be at most the 301 points of a FileTarget, got 302"
-    ):
+    with pytest.raises(ValueError, match="n must be at most the 301 points of a file, got 302"):
         gj.initialize.from_target(jax.random.key(1), on_disk, 302)
 
 
@@ -141,7 +139,7 @@ def rows(path):
     return np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
 
 
-def test_gemjax_fit_streams_a_file(tmp_path):
+def test_gemjax_fit_of_a_file_on_disk(tmp_path):
     points = 1e4 + 30 * np.repeat([[0.0, 0.0], [10.0, 0.0]], 200, axis=0)
     points = points + 3 * RNG.normal(size=points.shape)
     np.save(tmp_path / "data.npy", points)
@@ -167,13 +165,13 @@ def test_gemjax_fit_streams_a_file(tmp_path):
     assert (out / "figures" / "components.png").exists()
 
 
-def test_a_streamed_target_in_a_config(tmp_path):
+def test_a_target_on_disk_in_a_config(tmp_path):
     np.save(tmp_path / "data.npy", POINTS)
     found = {}
     for mode in ("true", "false"):
         path, out = tmp_path / f"{mode}.toml", tmp_path / mode
         path.write_text(
-            f'[target]\nkind="file"\npath="data.npy"\nscale=2.0\ndtype="float64"\nstream={mode}\n'
+            f'[target]\nkind="file"\npath="data.npy"\nscale=2.0\ndtype="float64"\non_disk={mode}\n'
             f'[model]\nnum_components=1\n[solver]\nmean_rule="em"\nstep_size=1.0\n'
             # One seed on two devices: the points of a file cannot be spread.
             "num_iterations=3\n[sweep]\nnum_seeds=1\n"
@@ -196,13 +194,13 @@ def rows_of(path, column):
         (["--init", "plus_plus"], "--on-disk goes with neither"),
     ],
 )
-def test_what_cannot_be_streamed(more, message, files, capsys):
+def test_what_cannot_stay_on_disk(more, message, files, capsys):
     command = ["fit", str(files[0]), "--components", "2", "--on-disk", *more]
     assert cli.main(command) == 2
     assert message in capsys.readouterr().err
 
 
-def test_only_npy_files_are_streamed(tmp_path, capsys):
+def test_only_npy_files_stay_on_disk(tmp_path, capsys):
     (tmp_path / "data.csv").write_text("1\n2\n")
     command = ["fit", str(tmp_path / "data.csv"), "--components", "2", "--on-disk"]
     assert cli.main([*command, "--out", str(tmp_path / "out")]) == 2
