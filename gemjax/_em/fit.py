@@ -82,11 +82,12 @@ def fit(
     counts = _counts(num_iterations, record_every)
     before = mixture if isinstance(mixture, Fit) else None
     like = checks.mixture("mixture", mixture if before is None else before.mixture)
-    start: Any = like if before is None else dataclasses.replace(before, history=None)
     if mesh is not None and mesh.axis_names != ("data",):
         raise ValueError(f'mesh must have the axis "data" alone, got axes {mesh.axis_names}')
     target = checked_target("target", target, values=False)
     solver, data = prepared(solver, target, like, mesh)
+    # Begun apart, so that the loop compiles once for starts and for fits that go on.
+    start = _begin(solver, like) if before is None else dataclasses.replace(before, history=None)
     end = num_iterations + (0 if before is None else before.monitor.iteration)
     way_out = prepare_escape(escape, target, len(like.means), end, num_iterations)
     rest = (way_out, checked_tolerance(tolerance, like.means.dtype))
@@ -118,3 +119,4 @@ def _work(
 
 
 _run = functools.partial(jax.jit, static_argnums=(4, 5))(_work)
+_begin = jax.jit(loop.begin)

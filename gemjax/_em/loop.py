@@ -105,11 +105,12 @@ def _iterate(
     fit: Fit,
 ) -> Fit:
     """One iteration of the loop; a fit that has stopped stays as it is."""
+    # Counted apart from what a stopped fit keeps, so that it is the same for a whole batch.
+    iteration = fit.monitor.iteration + 1
     step = lambda: _stepped(solver, target, fit)  # noqa: E731
     going = fit.status == Status.OK
     fit = step() if tolerance is None else jax.lax.cond(going, step, lambda: fit)
-    monitor = dataclasses.replace(fit.monitor, iteration=fit.monitor.iteration + 1)
-    fit = dataclasses.replace(fit, monitor=monitor)
+    fit = dataclasses.replace(fit, monitor=dataclasses.replace(fit.monitor, iteration=iteration))
     if escape is not None:
         assert blocks is not None
         fit = _check_stall(escape, solver, blocks, fit)

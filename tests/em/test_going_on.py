@@ -167,6 +167,15 @@ def test_a_fit_with_an_escape_does_not_stop_before_the_search():
     assert free.num_iterations < 300
 
 
+@pytest.mark.parametrize("tolerance", [None, 1e-3])
+def test_in_a_batch_too_the_search_is_a_branch(tolerance):
+    settings = {"num_components": 3, "num_iterations": 60, "tolerance": tolerance}
+    sweep = lambda key: gj.sweep(  # noqa: E731
+        key, EM, TARGET, num_seeds=3, batch_size=3, escape=gj.Escape(KEY), **settings
+    )
+    assert " cond[" in str(jax.make_jaxpr(sweep)(KEY))
+
+
 def test_a_fit_that_diverged_is_frozen():
     solver = gj.GradientEM(mean_rule=optax.sgd(1e200))
     fit = gj.fit(solver, TARGET, START, num_iterations=5, tolerance=1e-9)
