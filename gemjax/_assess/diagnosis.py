@@ -15,9 +15,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gemjax._assess.recovery import LEAST_MASS, assignment, distances, recovery
+from gemjax._assess.recovery import (
+    LEAST_MASS,
+    STRAY_RADIUS,
+    TOLERANCE,
+    assignment,
+    distances,
+    recovery,
+)
 from gemjax._base import checks
 from gemjax._base.records import Mixture, Status, succeeded
+from gemjax._base.settings import ACTIVE_WEIGHT
 from gemjax._model.mixture import log_components
 from gemjax._numerics.finite import safe_divide
 from gemjax._numerics.pytree import record
@@ -118,9 +126,9 @@ def diagnose(
     truth: Mixture,
     status: Any = Status.OK,
     *,
-    tolerance: Any = 0.1,
-    stray_radius: Any = 1.0,
-    active_weight: Any = 1e-3,
+    tolerance: Any = TOLERANCE,
+    stray_radius: Any = STRAY_RADIUS,
+    active_weight: Any = ACTIVE_WEIGHT,
 ) -> Diagnosis:
     """Names what became of a fit: the first of these that holds.
 

@@ -10,9 +10,12 @@ import jax.numpy as jnp
 
 from gemjax._base import checks
 from gemjax._base.records import Mixture
+from gemjax._base.settings import ACTIVE_WEIGHT
 from gemjax._numerics.finite import largest, safe_divide, safe_norm
 from gemjax._numerics.pytree import record
 
+TOLERANCE = 0.1  # of means, in standard deviations, and of masses
+STRAY_RADIUS = 1.0  # standard deviations
 LEAST_MASS = 1e-3  # a true mean with less of the fitted mass has been missed
 
 
@@ -46,9 +49,9 @@ def recovery(
     mixture: Mixture,
     truth: Mixture,
     *,
-    tolerance: Any = 0.1,
-    stray_radius: Any = 1.0,
-    active_weight: Any = 1e-3,
+    tolerance: Any = TOLERANCE,
+    stray_radius: Any = STRAY_RADIUS,
+    active_weight: Any = ACTIVE_WEIGHT,
 ) -> Recovery:
     """Compares a fit, of any number of components, with the truth.
 

@@ -8,6 +8,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+# The weight from which a component counts as active, unless a call says otherwise.
+ACTIVE_WEIGHT = 1e-3
+
 
 def setting(
     default: Any,

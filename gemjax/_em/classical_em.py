@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from gemjax._base import checks
 from gemjax._base.records import Info, Mixture, State
-from gemjax._base.settings import setting
+from gemjax._base.settings import ACTIVE_WEIGHT, setting
 from gemjax._em.mean_rules import em_step
 from gemjax._em.solver import moved_to, observed
 from gemjax._model.statistics import Data, expect, lay_out_for
@@ -29,7 +29,7 @@ class ClassicalEM:
     True
     """
 
-    active_weight: ArrayLike = setting(1e-3, least=0)
+    active_weight: ArrayLike = setting(ACTIVE_WEIGHT, least=0)
     blocking: Blocking = setting(AUTOMATIC, static=True, kw_only=True)
 
     def prepare(
@@ -61,7 +61,9 @@ def _iterate(solver: ClassicalEM, state: State, blocks: Blocks | Chunks) -> tupl
     return State(dataclasses.replace(moved, log_weights=log_weights), ()), info
 
 
-def classical_em(*, active_weight: ArrayLike = 1e-3, blocking: Blocking = AUTOMATIC) -> ClassicalEM:
+def classical_em(
+    *, active_weight: ArrayLike = ACTIVE_WEIGHT, blocking: Blocking = AUTOMATIC
+) -> ClassicalEM:
     """Textbook EM (Dempster, Laird and Rubin 1977), same protocol.
 
     One E-step; then weights π_i = E[ψ_i], means μ_i = E[ψ_i x]/E[ψ_i] and the covariances that the

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from gemjax._base import checks
 from gemjax._base.records import Info, Mixture, State
-from gemjax._base.settings import named, setting
+from gemjax._base.settings import ACTIVE_WEIGHT, named, setting
 from gemjax._em.mean_rules import MeanRule, em_step
 from gemjax._em.registry import MEAN_RULES, AnyMeanRule, mean_rule
 from gemjax._em.solver import moved_to, observed
@@ -78,7 +78,7 @@ class GradientEM:
     step_size: ArrayLike = setting(0.5, above=0)
     weight_step_size: ArrayLike = setting(1.0, above=0)
     weight_tolerance: ArrayLike = setting(1e-6, least=0)
-    active_weight: ArrayLike = setting(1e-3, least=0, kw_only=True)
+    active_weight: ArrayLike = setting(ACTIVE_WEIGHT, least=0, kw_only=True)
     # No density exceeds (2π)^{−d/2}, so no loss is below (d/2) log 2π.
     optimal_loss: ArrayLike | None = setting(None, above=0, kw_only=True)
     weight_steps: int = setting(10, least=0, static=True, kw_only=True)
