@@ -148,6 +148,7 @@ def certificate(
     mixture = checks.mixture("mixture", mixture)
     target = checked_target("target", target)
     price = checked_price("price", price, target)
+    checks.key("key", key)
     starts = starting_points(key, target, num_starts)
     blocks = lay_out_for(mixture, target, blocking, num_candidates=num_starts)
     return _certify(mixture, blocks, starts, price, num_starts=num_starts, num_steps=num_steps)

@@ -178,7 +178,7 @@ def diagnose(
         jax.lax.convert_element_type(jnp.asarray(value), mixture.means.dtype)
         for value in settings.values()
     )
-    status = checks.code("status", status)
+    status = checks.integer("status", status)
     weights, true_weights = mixture.weights, truth.weights
     distance = distances(mixture.means, truth.means)
     nearest = assignment(distance) > 0

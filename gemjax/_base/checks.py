@@ -46,15 +46,26 @@ def scalar(
     name: str, value: Any, dtype: Any, *, least: float | None = None, above: float | None = None
 ) -> jax.Array:
     """A real scalar as a strong () array of the data's dtype: a new value never recompiles."""
-    array = jnp.asarray(value)
-    if array.shape != () or jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise ValueError(f"{name} must be a real scalar, got an array of shape {array.shape}")
-    if is_concrete(array):
-        number = float(array)
-        good = (least is None or number >= least) and (above is None or number > above)
-        if not good or not np.isfinite(number):
-            raise ValueError(f"{name} must be {_bounds(least, above)}finite, got {number}")
-    return jax.lax.convert_element_type(array, dtype)
+    if is_concrete(value):
+        array = _numbers(name, value)
+        if array.shape != ():
+            raise ValueError(f"{name} must be a real scalar, got an array of shape {array.shape}")
+        with np.errstate(over="ignore", under="ignore"):
+            cast = array.astype(dtype)
+        for number, where in ((float(array), ""), (float(cast), f" in {np.dtype(dtype)}")):
+            good = (least is None or number >= least) and (above is None or number > above)
+            if not good or not np.isfinite(number):
+                raise ValueError(
+                    f"{name} must be {_bounds(least, above)}finite{where}, got {float(array)}"
+                )
+        return jnp.asarray(cast)
+    if value.shape != () or not jnp.isrealobj(value):
+        raise ValueError(f"{name} must be a real scalar, got an array of shape {value.shape}")
+    array = jax.lax.convert_element_type(value, dtype)
+    # What is not allowed has no value to be told of here, so it becomes one that a status tells of.
+    if least is not None:
+        array = jnp.where(array >= least, array, jnp.nan)
+    return array if above is None else jnp.where(array > above, array, jnp.nan)
 
 
 def _bounds(least: float | None, above: float | None) -> str:
@@ -87,15 +98,26 @@ def settings(record: _T, dtype: Any, prefix: str = "") -> _T:
     return dataclasses.replace(record, **checked)  # type: ignore[type-var]
 
 
-def code(name: str, value: Any) -> jax.Array:
-    """One integer as a () array, such as a `Status`."""
-    array = jnp.asarray(value)
+def integer(name: str, value: Any, least: int = -(2**31), most: int = 2**31 - 1) -> jax.Array:
+    """One integer as a () int32 array, such as a `Status` or the number of a seed; traced."""
+    array = _numbers(name, value) if is_concrete(value) else value
     if array.shape != () or not jnp.issubdtype(array.dtype, jnp.integer):
         raise ValueError(
             f"{name} must be one integer, got {array.dtype} of shape {array.shape}; "
-            "jax.vmap goes over the seeds of a sweep"
+            "jax.vmap goes over several"
         )
-    return array
+    if isinstance(array, np.ndarray) and not least <= int(array) <= most:
+        raise ValueError(f"{name} must be from {least} to {most}, got {int(array)}")
+    return jnp.asarray(array, jnp.int32)
+
+
+def key(name: str, value: Any) -> None:
+    """One random key, of the new or the old style."""
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
+    is_new = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and shape == ()
+    if not is_new and not (dtype == jnp.uint32 and shape in ((2,), (4,))):
+        got = f"{dtype} of shape {shape}" if dtype is not None else repr(value)
+        raise TypeError(f"{name} must be a JAX random key, as jax.random.key(0), got {got}")
 
 
 def flag(name: str, value: Any) -> None:
@@ -104,15 +126,39 @@ def flag(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
+def _numbers(name: str, value: Any) -> np.ndarray:
+    """Whatever holds real numbers as a NumPy array, in native order; long doubles as float64."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(f"{name} must not be masked anywhere; drop or fill these rows")
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind == "O" and hasattr(value, "to_numpy"):  # a nullable column
+            array = value.to_numpy(dtype=np.float64, na_value=np.nan)
+    except Exception as error:  # what other libraries raise has nothing in common
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"{name} must be a rectangular array of numbers: {reason}") from None
+    if array.dtype.kind not in "fiub":
+        shown = f"{array.dtype}" if array.shape else f"{value!r}"
+        raise TypeError(f"{name} must be an array of numbers, got {shown}")
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        return array.astype(np.float64)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
 def floating(name: str, value: Any) -> jax.Array:
     """A float32 or float64 array; integers and Python numbers take JAX's default float type."""
     if is_concrete(value) and not isinstance(value, jax.Array):
-        try:
-            value = np.asarray(value)
-        except ValueError as error:
-            raise ValueError(f"{name} must be a rectangular array: {error}") from None
-        if value.dtype.kind not in "fiub":
-            raise TypeError(f"{name} must be an array of numbers, got {value.dtype}")
+        value = _numbers(name, value)
+        if value.dtype.kind == "f" and value.dtype.itemsize == 8:
+            with np.errstate(over="ignore"):
+                cast = value.astype(jnp.result_type(float))
+            lost = np.argwhere(np.isfinite(value) & ~np.isfinite(cast))
+            if len(lost):
+                where = tuple(int(i) for i in lost[0])
+                raise ValueError(
+                    f"{name} must be within the range of {cast.dtype}, got {value[where]} at "
+                    f"index {where}; scale it, or enable jax_enable_x64"
+                )
     array = jnp.asarray(value)
     if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == jnp.bool_:
         array = array.astype(jnp.result_type(float))
@@ -156,21 +202,32 @@ def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
 
 def weights(name: str, value: Any, size: int, dtype: Any) -> jax.Array:
     """(size,) non-negative weights with a positive sum, normalised to sum to one."""
-    array = floating(name, value).astype(dtype)
-    if array.shape != (size,):
-        raise ValueError(f"{name} must have shape ({size},), got {array.shape}")
-    if is_concrete(array):
-        values = np.asarray(array)
+    if is_concrete(value):
+        values = _numbers(name, value).astype(np.float64)
+        _same_shape(name, values, size)
         if not np.isfinite(values).all() or (values < 0).any():
             bad = int(np.flatnonzero(~np.isfinite(values) | (values < 0))[0])
             raise ValueError(
                 f"{name} must be finite and non-negative, got {values[bad]} at index {bad}"
             )
-        if not values.sum() > 0:
+        if not (values > 0).any():
             raise ValueError(f"{name} must not all be zero")
-    # Dividing by the largest first keeps the sum from overflowing or vanishing.
-    array = array / array.max()
-    return array / array.sum()
+        # In NumPy, where neither large nor tiny numbers are lost on the way.
+        values = values / values.max()
+        normalised = jnp.asarray(values / values.sum(), dtype)
+        there = isinstance(value, jax.Array)
+        return jax.device_put(normalised, value.sharding) if there else normalised
+    array = floating(name, value).astype(dtype)
+    _same_shape(name, array, size)
+    # By a power of two first: that is exact, and keeps the sum from overflowing or vanishing.
+    _, exponent = jnp.frexp(jax.lax.stop_gradient(jnp.max(array)))
+    array = jnp.ldexp(array, -exponent)
+    return jnp.where(array < 0, jnp.nan, array) / jnp.sum(array)
+
+
+def _same_shape(name: str, array: Any, size: int) -> None:
+    if array.shape != (size,):
+        raise ValueError(f"{name} must have shape ({size},), got {array.shape}")
 
 
 def logits(name: str, value: Any, size: int, dtype: Any) -> jax.Array:

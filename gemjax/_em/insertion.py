@@ -161,12 +161,13 @@ def prepare_escape(
             f"there is a check and time to settle after it; got {escape.every}"
         )
     last = end - escape.every if escape.last is None else escape.last
+    checks.key("escape.key", escape.key)
     points = starting_points(escape.key, target, escape.num_starts)
     escape = dataclasses.replace(
         escape,
         key=None,
         price=checked_price("escape.price", escape.price, target),
-        last=checks.code("escape.last", last).astype(jnp.int32),
+        last=checks.integer("escape.last", last),
     )
     return PreparedEscape(points, escape)
 

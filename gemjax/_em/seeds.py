@@ -111,7 +111,9 @@ def sweep(
     if batch_size is None:
         batch_size = default_batch_size(num_seeds, target.shape[0], num_components)
     batch_size = min(checks.count("batch_size", batch_size), num_seeds)
-    seeds = jnp.asarray(first_seed, jnp.int32) + jnp.arange(num_seeds, dtype=jnp.int32)
+    checks.key("key", key)
+    first = checks.integer("first_seed", first_seed, 0, 2**31 - num_seeds)
+    seeds = first + jnp.arange(num_seeds, dtype=jnp.int32)
     drawn = (key, seeds, target, init, num_components)
     like = _abstract_start(*drawn)
     checks.same_space("init", like, "target", target.shape, target.dtype)

@@ -170,6 +170,7 @@ def sample(key: jax.Array, mixture: Mixture, num_samples: int) -> jax.Array:
     """
     mixture = checks.mixture("mixture", mixture)
     num_samples = checks.count("num_samples", num_samples)
+    checks.key("key", key)
     key_component, key_noise = jax.random.split(key)
     component = jax.random.categorical(key_component, mixture.log_weights, shape=(num_samples,))
     shape = (num_samples, mixture.means.shape[1])

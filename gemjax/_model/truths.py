@@ -111,6 +111,7 @@ def random(key: jax.Array, m: int, d: int, separation: Any, weights: Any = None)
     >>> bool(distances.min() >= 4.0)
     True
     """
+    checks.key("key", key)
     m, d, separation = _arguments(m, d, separation)
     if m == 1:
         return _scaled(np.zeros((1, d)), separation, weights)
