@@ -23,7 +23,7 @@ from gemjax._assess.candidates import (
     prepare,
 )
 from gemjax._assess.search import agreed, ascend, value_tolerance
-from gemjax._base import checks
+from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture
 from gemjax._model.starts import from_target
 from gemjax._model.statistics import duality_gap, expect, lay_out_for
@@ -157,7 +157,7 @@ def certificate(
 def checked_price(name: str, price: Any, target: Target | FileTarget) -> jax.Array | None:
     """() what a component must gain; None stands for BIC's, which a sample's points tell."""
     if price is not None:
-        return checks.scalar(name, price, target.dtype, least=0)
+        return arrays.scalar(name, price, target.dtype, least=0)
     error = getattr(target, "quadrature_error", None)
     if error is None:
         return None

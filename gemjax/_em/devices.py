@@ -53,7 +53,7 @@ def _axis(mesh: Mesh | None) -> str | None:
 
 def over_devices(
     work: Work,
-    counts: tuple[int, ...],
+    counts: tuple[Any, ...],
     solver: Solver,
     data: Any,
     starts: Any,
@@ -91,7 +91,7 @@ def _on_mesh(
     starts: Any,
     rest: Any,
     work: Work,
-    counts: tuple[int, ...],
+    counts: tuple[Any, ...],
     mesh: Mesh,
     axis: str | None,
 ) -> Any:

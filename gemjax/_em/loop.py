@@ -30,7 +30,8 @@ def begin(solver: Solver, mixture: Mixture) -> Fit:
     infinity = jnp.asarray(jnp.inf, mixture.means.dtype)
     nothing, zero = Info(infinity, infinity, infinity, jnp.int32(0)), jnp.int32(0)
     monitor = Monitor(zero, infinity, infinity, infinity)
-    return Fit(solver.init(mixture), nothing, None, jnp.int32(Status.OK), zero, zero, monitor)
+    state = jax.tree.map(jnp.asarray, solver.init(mixture))
+    return Fit(state, nothing, None, jnp.int32(Status.OK), zero, zero, monitor)
 
 
 def run(
@@ -71,11 +72,12 @@ def run(
 
 
 def _reopened(fit: Fit, tolerance: jax.Array | None) -> Fit:
-    """A fit that had converged goes on where the tolerance is smaller now, or is none."""
+    """A fit that had converged goes on: the target, the tolerance or the escape may be others."""
     again = fit.status == int(Status.CONVERGED)
-    if tolerance is not None:
-        again = again & ~(fit.monitor.change < tolerance)
-    return dataclasses.replace(fit, status=jnp.where(again, int(Status.OK), fit.status))
+    status = jnp.where(again, int(Status.OK), fit.status)
+    if tolerance is not None:  # a bad one that the door could not see
+        status = jnp.where(jnp.isnan(tolerance), int(Status.DIVERGED), status)
+    return dataclasses.replace(fit, status=status)
 
 
 def _scan(body: Body, fit: Fit, length: int, inner: int = 1) -> tuple[Fit, Any]:
@@ -187,7 +189,7 @@ def _inserted(
     prepared: PreparedEscape, solver: Solver, blocks: Blocks | Chunks, state: Any
 ) -> tuple[Any, jax.Array]:
     mixture, pays = try_insert(prepared, state.mixture, blocks)
-    fresh = solver.init(mixture)
+    fresh = jax.tree.map(jnp.asarray, solver.init(mixture))
     return jax.tree.map(lambda new, old: jnp.where(pays, new, old), fresh, state), pays
 
 

@@ -34,7 +34,7 @@ def from_mixture(key: jax.Array, truth: Mixture, n: int) -> Mixture:
     checks.key("key", key)
     n = checks.count("n", n)
     start = _equal(sample(key, truth, n))
-    return dataclasses.replace(start, covariance=truth.covariance.candidates())
+    return dataclasses.replace(start, covariance=truth.covariance.candidates(n))
 
 
 def from_target(key: jax.Array, target: Target | FileTarget, n: int) -> Mixture:
