@@ -217,9 +217,11 @@ def _log(weights: jax.Array) -> jax.Array:
 
 
 def _exponents(context: Context, centres: jax.Array, x: Block) -> jax.Array:
-    """(k, C) log φ_θ(x) less b(x) and constants, as one product."""
-    natural = context.mixture.covariance.candidates(len(centres)).natural(centres)
-    return _dot(context, natural, x.features)
+    """(k, C) log φ_θ(x) less b(x) and constants."""
+    covariance = context.mixture.covariance.candidates(len(centres))
+    if context.blocks.apart:
+        return covariance.differences(centres, x.features)
+    return _dot(context, covariance.natural(centres), x.features)
 
 
 def _square(context: Context, steps: jax.Array) -> jax.Array:
@@ -229,10 +231,14 @@ def _square(context: Context, steps: jax.Array) -> jax.Array:
 
 def _log_ratios(mixture: Mixture, blocks: Blocks) -> jax.Array:
     """(B, C) log p(x) less b(x) and constants; means are relative to the centre."""
-    natural = mixture.covariance.natural(mixture.means)
+    covariance, means = mixture.covariance, mixture.means
+    natural, precision = covariance.natural(means), blocks.blocking.precision
 
     def one(features: jax.Array) -> jax.Array:
-        joint = jnp.matmul(natural, features, precision=blocks.blocking.precision)
+        if blocks.apart:
+            joint = covariance.differences(means, features)
+        else:
+            joint = jnp.matmul(natural, features, precision=precision)
         return jax.scipy.special.logsumexp(joint + mixture.log_weights[:, None], axis=0)
 
     return jax.lax.map(jax.checkpoint(one), blocks.features)

@@ -33,6 +33,8 @@ class Covariance(Node):
     True
     """
 
+    has_differences = False  # whether `differences` is there
+
     @staticmethod
     def features(points: jax.Array) -> jax.Array:
         """(…, F, C) f(x) of points (…, d, C): their coordinates first, a one last."""
@@ -45,6 +47,11 @@ class Covariance(Node):
 
     def natural(self, means: jax.Array) -> jax.Array:
         """(n, F) η_i of components with means (n, d)."""
+        raise NotImplementedError
+
+    def differences(self, means: jax.Array, features: jax.Array) -> jax.Array:
+        """(n, C) η_i · f(x) + b(x) from the differences x − μ_i, for points so spread that the
+        products lose their digits: large numbers that cancel."""
         raise NotImplementedError
 
     def whiten(self, vectors: jax.Array) -> jax.Array:

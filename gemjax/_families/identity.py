@@ -21,6 +21,8 @@ class Identity(Covariance):
     Identity()
     """
 
+    has_differences = True
+
     @staticmethod
     def features(points: jax.Array) -> jax.Array:
         *batch, _, C = points.shape
@@ -32,6 +34,10 @@ class Identity(Covariance):
 
     def natural(self, means: jax.Array) -> jax.Array:
         return jnp.concatenate([means, -0.5 * jnp.sum(means * means, axis=1)[:, None]], axis=1)
+
+    def differences(self, means: jax.Array, features: jax.Array) -> jax.Array:
+        apart = features[None, :-1] - means[:, :, None]
+        return -0.5 * jnp.sum(apart * apart, axis=1)
 
     def whiten(self, vectors: jax.Array) -> jax.Array:
         return vectors

@@ -165,7 +165,10 @@ def rescale(
 
 
 def _log_joint(fresh: Densities, features: jax.Array) -> jax.Array:
-    return jnp.matmul(fresh.natural, features, precision=fresh.blocks.blocking.precision)
+    blocks = fresh.blocks
+    if blocks.apart:
+        return fresh.covariance.differences(fresh.means, features) + fresh.reference[:, None]
+    return jnp.matmul(fresh.natural, features, precision=blocks.blocking.precision)
 
 
 @jax.custom_jvp

@@ -13,6 +13,7 @@ from gemjax._base.records import Mixture
 from gemjax._families.covariance import Covariance, log_normaliser
 from gemjax._families.identity import Identity
 from gemjax._numerics.finite import capped, log_normalise, safe_exp, safe_log, unit
+from gemjax._points.blocks import by_differences
 from gemjax._points.walk import map_points
 
 
@@ -66,10 +67,14 @@ def log_components(mixture: Mixture, x: jax.Array) -> jax.Array:
 def _exponents(mixture: Mixture, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """(n, C) η_i · f(x_j) and (C,) b(x_j) for one block of points (C, d)."""
     covariance, centre = mixture.covariance, jax.lax.stop_gradient(x[0])
+    radius = jnp.sqrt(jnp.max(jnp.sum((x - centre[None]) ** 2, axis=1)))
+    if by_differences(type(covariance), x.shape[1], radius):
+        features = covariance.features(x.T)
+        return covariance.differences(mixture.means, features), jnp.zeros_like(x[:, 0])
     points, means = (x - centre[None]).T, mixture.means - centre[None]
-    highest = jax.lax.Precision.HIGHEST
     natural, features = covariance.natural(means), covariance.features(points)
-    return jnp.matmul(natural, features, precision=highest), covariance.base(points)
+    exponents = jnp.matmul(natural, features, precision=jax.lax.Precision.HIGHEST)
+    return exponents, covariance.base(points)
 
 
 def _joint(mixture: Mixture, x: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -113,15 +113,21 @@ def gains(
 
 def e_step(densities: Densities, log_weights: jax.Array) -> Statistics:
     """Loss, ratios, mass and what the mean step needs at the given weights, in one pass."""
-    weights = safe_exp(log_weights)
+    weights, blocks = safe_exp(log_weights), densities.blocks
     d = densities.means.shape[1]
 
     def block(
-        scaled: jax.Array, shift: jax.Array, x: Block, weights: jax.Array
+        scaled: jax.Array, shift: jax.Array, x: Block, known: tuple[jax.Array, ...]
     ) -> tuple[jax.Array, ...]:
+        weights, means = known
         density = _density(densities, weights, scaled)
         log_density = jnp.log(density) + (shift + x.base)
         per_density = x.weights / density
+        loss = -_dot(densities, x.weights, log_density)
+        if blocks.apart:
+            share, apart = scaled * per_density[None], x.features[None, :-1] - means[:, :, None]
+            moments = jnp.sum(share[:, None] * apart, axis=2)
+            return loss, _dot(densities, scaled, per_density), moments
         # r is the moment of the feature that is one. Products are done four columns at a time:
         # where it would be alone in a fifth, a product with a vector is cheaper.
         alone = (x.features.shape[0] - 1) % 4 == 0
@@ -129,10 +135,14 @@ def e_step(densities: Densities, log_weights: jax.Array) -> Statistics:
         moments = _dot(densities, scaled, (per_density[None] * features).T)
         r = _dot(densities, scaled, per_density) if alone else moments[:, -1]
         moments = moments if alone else moments[:, :-1]
-        return -_dot(densities, x.weights, log_density), r, moments
+        return loss, r, moments
 
-    loss, r, moments = _expectation(block, densities, weights)
-    offset = weights[:, None] * (moments[:, :d] - r[:, None] * densities.means)
+    loss, r, moments = _expectation(block, densities, (weights, densities.means))
+    means = densities.means
+    # About each mean; from differences they are that already.
+    about = moments if blocks.apart else moments[:, :d] - r[:, None] * means
+    offset = weights[:, None] * about
+    moments = about + r[:, None] * means if blocks.apart else moments
     return Statistics(
         loss=loss + log_normaliser(d),
         ratios=r,

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gemjax._base import checks
+from gemjax._base import arrays, checks
 from gemjax._base.settings import setting
 from gemjax._families.covariance import Covariance
 from gemjax._families.identity import Identity
@@ -33,6 +33,9 @@ _EXTENT_ROWS = 2**16
 _COPIED_BYTES = {"cpu": 2**24}
 _ACCELERATOR_COPIED_BYTES = 2**31
 _STATIC = {"static": True}
+# Nats that products may lose; beyond, exponents come from differences.
+_LOST_NATS = 5e-4
+_FEW_DIMENSIONS = 3  # where differences cost hardly more than products
 _PRECISIONS = {name: jax.lax.Precision(name) for name in ("default", "high", "highest")}
 
 
@@ -95,6 +98,7 @@ class Blocks:
       radius: () largest distance of a point from the centre.
       blocking: static, the cut.
       family: static, the covariance family whose features these are.
+      apart: static, whether exponents come from differences; see `by_differences`.
       axis: static, the mesh axis over which the points are spread, if any.
     """
 
@@ -105,6 +109,7 @@ class Blocks:
     radius: jax.Array
     blocking: Blocking = dataclasses.field(metadata=_STATIC)
     family: type[Covariance] = dataclasses.field(metadata=_STATIC)
+    apart: bool = dataclasses.field(default=False, metadata=_STATIC)
     axis: str | None = dataclasses.field(default=None, metadata=_STATIC)
 
     @property
@@ -130,7 +135,7 @@ class Chunks:
 
     Attributes:
       target: N points (N, d) and weights (N,), in memory or in a file.
-      centre, radius, blocking, family, axis: as in `Blocks`.
+      centre, radius, blocking, family, apart, axis: as in `Blocks`.
       size: static, points per chunk.
     """
 
@@ -140,6 +145,7 @@ class Chunks:
     blocking: Blocking = dataclasses.field(metadata=_STATIC)
     size: int = dataclasses.field(metadata=_STATIC)
     family: type[Covariance] = dataclasses.field(metadata=_STATIC)
+    apart: bool = dataclasses.field(default=False, metadata=_STATIC)
     axis: str | None = dataclasses.field(default=None, metadata=_STATIC)
 
     @property
@@ -149,8 +155,8 @@ class Chunks:
     def chunk(self, index: jax.Array) -> Blocks:
         """The chunk of a number, laid out."""
         points, weights = self.target.rows(index, self.size)
-        centre, radius = self.centre, self.radius
-        return lay_out(points, weights, centre, radius, self.blocking, self.family, self.axis)
+        static = (self.blocking, self.family, self.apart, self.axis)
+        return lay_out(points, weights, self.centre, self.radius, *static)
 
 
 def as_blocks(
@@ -174,10 +180,14 @@ def as_blocks(
         centre, radius = target.centre, target.radius
     else:
         centre, radius = _extent(target, axis)
-        if N * row <= cut.copied_bytes:
-            return lay_out(target.points, target.weights, centre, radius, cut, family, axis)
+    apart = by_differences(family, d, radius)
+    if apart:  # they are exact between points as they are, and not after centring
+        radius, centre = radius + jnp.linalg.norm(centre), jnp.zeros_like(centre)
+    if isinstance(target, Target) and N * row <= cut.copied_bytes:
+        static = (cut, family, apart, axis)
+        return lay_out(target.points, target.weights, centre, radius, *static)
     size = min(N, cut.block_size * max(1, cut.copied_bytes // (row * cut.block_size)))
-    return Chunks(target, centre, radius, cut, size, family, axis)
+    return Chunks(target, centre, radius, cut, size, family, apart, axis)
 
 
 @functools.cache
@@ -185,6 +195,22 @@ def _row_bytes(d: int, dtype: Any, family: type[Covariance]) -> int:
     """Of a point laid out: features, weight and base."""
     features = jax.eval_shape(family.features, jax.ShapeDtypeStruct((d, 1), dtype))
     return (features.shape[0] + 2) * jnp.dtype(dtype).itemsize
+
+
+def by_differences(family: type[Covariance], d: int, radius: jax.Array) -> bool:
+    """Whether exponents come from differences x − μ instead of products of features.
+
+    A product x·μ − |μ|²/2 is wrong by eps R², R the spread of the points, and what is left of it
+    after |x|²/2 was taken off may be of the size of one: float32 has lost 1e-3 nats at R = 100 and
+    everything at 1e4. Differences lose nothing between a point and a mean that are near, and those
+    that are far do not matter. In a few dimensions they cost hardly more, and serve where the
+    spread is not known; in many they cost much, and products are taken there.
+    """
+    if not family.has_differences:
+        return False
+    if not arrays.is_concrete(radius):
+        return d <= _FEW_DIMENSIONS
+    return bool(radius * radius * jnp.finfo(radius.dtype).eps > _LOST_NATS)
 
 
 def resolve(blocking: Blocking, num_components: int) -> Any:
@@ -234,7 +260,7 @@ def _extent(target: Target, axis: str | None) -> tuple[jax.Array, jax.Array]:
     return centre, jnp.sqrt(square)
 
 
-@functools.partial(jax.jit, static_argnums=(4, 5, 6))
+@functools.partial(jax.jit, static_argnums=(4, 5, 6, 7))
 def lay_out(
     points: jax.Array,
     weights: jax.Array,
@@ -242,6 +268,7 @@ def lay_out(
     radius: jax.Array,
     blocking: Any,
     family: type[Covariance],
+    apart: bool,
     axis: str | None,
 ) -> Blocks:
     """Points (N, d) as equal blocks of at most `block_size` points."""
@@ -257,4 +284,6 @@ def lay_out(
     points = points.reshape(B, C, d).transpose(0, 2, 1)
     weights = jnp.pad(weights, (0, pad)).reshape(B, C)
     features, base = family.features(points), family.base(points)
-    return Blocks(features, weights, base, centre, radius, blocking, family, axis)
+    if apart:  # differences have it in them
+        base = jnp.zeros_like(base)
+    return Blocks(features, weights, base, centre, radius, blocking, family, apart, axis)

@@ -113,7 +113,14 @@ def _lay_out(table: jax.Array, w: jax.Array) -> Densities:
     # Points without coordinates: only their weights are laid out.
     nowhere, zero = jnp.zeros((0,), dtype), jnp.zeros((), dtype)
     blocks = lay_out(
-        jnp.zeros((N, 0), dtype), w, nowhere, zero, resolve(AUTOMATIC, n), Identity, None
+        jnp.zeros((N, 0), dtype),
+        w,
+        nowhere,
+        zero,
+        resolve(AUTOMATIC, n),
+        Identity,
+        "products",
+        None,
     )
     B, C = blocks.weights.shape
     pad = B * C - N

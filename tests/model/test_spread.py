@@ -1,0 +1,97 @@
+"""Points spread over many noise standard deviations: the digits of float32, against float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+import gemjax as gj
+
+KEY = jax.random.key(0)
+SPREADS = [1e3, pytest.param(1e4, marks=pytest.mark.slow), 1e5]
+
+
+def pairs(R, d=1, N=400, seed=0):
+    """Points, float32, in four clusters: two near -R and two near R, and the clusters' means."""
+    rng = np.random.default_rng(seed)
+    centres = np.zeros((4, d))
+    centres[:, 0] = [-R - 2, -R + 2, R - 2, R + 2]
+    points = centres[rng.integers(0, 4, N)] + rng.normal(size=(N, d))
+    return points.astype(np.float32), centres.astype(np.float32)
+
+
+def exact(points, means):
+    """Responsibilities (N, n) and log densities (N,), from differences in float64."""
+    apart = points[:, None].astype(np.float64) - means[None].astype(np.float64)
+    joint = -0.5 * (apart**2).sum(axis=2)
+    top = joint.max(axis=1)
+    share = np.exp(joint - top[:, None])
+    d = points.shape[1]
+    log_density = np.log(share.mean(axis=1)) + top - 0.5 * d * np.log(2 * np.pi)
+    return share / share.sum(axis=1, keepdims=True), log_density
+
+
+@pytest.mark.parametrize("R", SPREADS)
+@pytest.mark.parametrize("d", [1, 6])
+def test_densities_and_losses(R, d, tmp_path):
+    points, means = pairs(R, d)
+    shares, log_density = exact(points, means)
+    mixture, target = gj.make_mixture(means), gj.empirical(points)
+    np.testing.assert_allclose(gj.responsibilities(mixture, points), shares, atol=1e-3)
+    np.testing.assert_allclose(gj.log_density(mixture, points), log_density, atol=1e-3)
+    np.save(tmp_path / "points.npy", points)
+    for loss in (
+        gj.loss(mixture, target),
+        gj.loss(mixture, gj.from_npy(tmp_path / "points.npy")),
+        *([jax.jit(gj.loss)(mixture, target)] if d <= 3 else []),
+    ):
+        assert loss == pytest.approx(-log_density.mean(), abs=1e-4)
+
+
+@pytest.mark.parametrize("R", SPREADS)
+def test_fits(R):
+    points, means = pairs(R)
+    start = gj.make_mixture(means + 1)
+    precise = gj.make_mixture(means.astype(np.float64) + 1)
+    for solver in (
+        gj.GradientEM(1.0, mean_rule="em", weight_steps=2),
+        gj.GradientEM(1.0, mean_rule="em", weight_rule="newton"),
+        gj.classical_em(blocking=gj.Blocking(block_size=64)),
+    ):
+        fit = gj.fit(solver, gj.empirical(points), start, num_iterations=15)
+        truth = gj.fit(solver, gj.empirical(points.astype(np.float64)), precise, num_iterations=15)
+        ulp = np.spacing(np.float32(R))
+        np.testing.assert_allclose(fit.history.loss, truth.history.loss, atol=1e-4 + 8 * ulp**2)
+        np.testing.assert_allclose(fit.mixture.means, truth.mixture.means, atol=8 * ulp + 1e-4)
+        np.testing.assert_allclose(fit.mixture.weights, truth.mixture.weights, atol=1e-4)
+        assert (jnp.diff(fit.history.loss) <= 1e-5).all()
+
+
+@pytest.mark.parametrize("R", [1e4])
+def test_certificates(R):
+    points, means = pairs(R)
+    found, truth = (
+        gj.certificate(
+            gj.make_mixture(means.astype(dtype)), gj.empirical(points.astype(dtype)), KEY
+        )
+        for dtype in (np.float32, np.float64)
+    )
+    for name in ("loss", "npmle_gap", "birth_gain", "birth_price"):
+        assert getattr(found, name) == pytest.approx(float(getattr(truth, name)), abs=1e-4)
+
+
+def test_derivatives_from_differences():
+    """In float64 the spread at which they are taken is some 1e6."""
+    points, means = (x.astype(np.float64) for x in pairs(3e6, d=5, N=30))
+
+    def final(points, means):
+        solver = gj.GradientEM(0.5, weight_steps=2)
+        return gj.fit(solver, gj.empirical(points), gj.make_mixture(means), num_iterations=2).loss
+
+    near = final(points - points[:1] + 1.0, means - points[:1] + 1.0)  # only moved
+    assert final(points, means) == pytest.approx(float(near), abs=1e-9)
+    # In few dimensions they are taken under a trace whatever the spread.
+    rng = np.random.default_rng(0)
+    small = rng.normal(size=(30, 2)), rng.normal(size=(3, 2))
+    check_grads(final, small, order=2, rtol=1e-4)
