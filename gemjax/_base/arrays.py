@@ -161,8 +161,8 @@ def weights(name: str, value: Any, size: int, dtype: Any) -> jax.Array:
         return jax.device_put(normalised, value.sharding) if there else normalised
     array = floating(name, value).astype(dtype)
     _same_shape(name, array, size)
-    # By a power of two first: that is exact, and keeps the sum from overflowing or vanishing. In two
-    # halves, which are both within the floats' range. It cancels, so it is held fixed.
+    # By a power of two first: that is exact, and keeps the sum from overflowing or vanishing. In
+    # two halves, which are both within the floats' range. It cancels, so it is held fixed.
     _, exponent = jnp.frexp(jax.lax.stop_gradient(jnp.max(array)))
     half = -exponent // 2
     for power in (half, -exponent - half):

@@ -60,15 +60,22 @@ def log_components(mixture: Mixture, x: jax.Array) -> jax.Array:
     From a product after centring on the first point, so that data far from the origin keep their
     digits. The centre is constant under differentiation: it cancels.
     """
-    exponent, base = _exponents(mixture, x)
+    exponent, base = _exponents(mixture, x, _is_apart(mixture, x))
     return exponent + (base - log_normaliser(x.shape[1]))[None]
 
 
-def _exponents(mixture: Mixture, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _is_apart(mixture: Mixture, x: jax.Array) -> bool:
+    """Whether exponents at all these points (N, d) come from differences."""
+    if not arrays.is_concrete(x):
+        return False
+    square = jnp.max(map_points(lambda x_: jnp.sum((x_ - x[:1]) ** 2, axis=1), x))
+    return by_differences(type(mixture.covariance), jnp.sqrt(square))
+
+
+def _exponents(mixture: Mixture, x: jax.Array, apart: bool) -> tuple[jax.Array, jax.Array]:
     """(n, C) η_i · f(x_j) and (C,) b(x_j) for one block of points (C, d)."""
     covariance, centre = mixture.covariance, jax.lax.stop_gradient(x[0])
-    radius = jnp.sqrt(jnp.max(jnp.sum((x - centre[None]) ** 2, axis=1)))
-    if by_differences(type(covariance), x.shape[1], radius):
+    if apart:
         features = covariance.features(x.T)
         return covariance.differences(mixture.means, features), jnp.zeros_like(x[:, 0])
     points, means = (x - centre[None]).T, mixture.means - centre[None]
@@ -77,7 +84,7 @@ def _exponents(mixture: Mixture, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     return exponents, covariance.base(points)
 
 
-def _joint(mixture: Mixture, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _joint(mixture: Mixture, x: jax.Array, apart: bool) -> tuple[jax.Array, jax.Array]:
     """(n, C) π_i φ_i(x_j) / exp(s_j) and (C,) s for one block of points (C, d).
 
     s and the reference weights are constant under differentiation: they cancel.
@@ -91,7 +98,7 @@ def _joint(mixture: Mixture, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         safe_exp(mixture.log_weights) / unit(x.dtype),
         jnp.exp(jnp.where(zero, log_unit, mixture.log_weights) - reference),
     )
-    exponent, base = _exponents(mixture, x)
+    exponent, base = _exponents(mixture, x, apart)
     exponent = exponent + reference[:, None]
     peak = jax.lax.stop_gradient(jnp.max(jnp.where(zero[:, None], -jnp.inf, exponent), axis=0))
     # Only those of zeros can be positive. The cap leaves room for their derivative, over u.
@@ -124,9 +131,10 @@ def log_density(mixture: Mixture, x: Any) -> jax.Array:
     ['-0.9189', '-1.4189']
     """
     mixture, x = _arguments(mixture, x)
+    apart = _is_apart(mixture, x)
 
     def block(x: jax.Array) -> jax.Array:
-        joint, shift = _joint(mixture, x)
+        joint, shift = _joint(mixture, x, apart)
         return jnp.log(jnp.sum(joint, axis=0)) + shift
 
     return map_points(block, x)
@@ -150,9 +158,10 @@ def responsibilities(mixture: Mixture, x: Any) -> jax.Array:
     [[0.5, 0.5]]
     """
     mixture, x = _arguments(mixture, x)
+    apart = _is_apart(mixture, x)
 
     def block(x: jax.Array) -> jax.Array:
-        joint, _ = _joint(mixture, x)
+        joint, _ = _joint(mixture, x, apart)
         return (joint / jnp.sum(joint, axis=0)[None]).T
 
     return map_points(block, x)

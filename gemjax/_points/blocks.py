@@ -35,7 +35,6 @@ _ACCELERATOR_COPIED_BYTES = 2**31
 _STATIC = {"static": True}
 # Nats that products may lose; beyond, exponents come from differences.
 _LOST_NATS = 5e-4
-_FEW_DIMENSIONS = 3  # where differences cost hardly more than products
 _PRECISIONS = {name: jax.lax.Precision(name) for name in ("default", "high", "highest")}
 
 
@@ -180,7 +179,7 @@ def as_blocks(
         centre, radius = target.centre, target.radius
     else:
         centre, radius = _extent(target, axis)
-    apart = by_differences(family, d, radius)
+    apart = by_differences(family, radius)
     if apart:  # they are exact between points as they are, and not after centring
         radius, centre = radius + jnp.linalg.norm(centre), jnp.zeros_like(centre)
     if isinstance(target, Target) and N * row <= cut.copied_bytes:
@@ -197,19 +196,17 @@ def _row_bytes(d: int, dtype: Any, family: type[Covariance]) -> int:
     return (features.shape[0] + 2) * jnp.dtype(dtype).itemsize
 
 
-def by_differences(family: type[Covariance], d: int, radius: jax.Array) -> bool:
+def by_differences(family: type[Covariance], radius: jax.Array) -> bool:
     """Whether exponents come from differences x − μ instead of products of features.
 
     A product x·μ − |μ|²/2 is wrong by eps R², R the spread of the points, and what is left of it
     after |x|²/2 was taken off may be of the size of one: float32 has lost 1e-3 nats at R = 100 and
     everything at 1e4. Differences lose nothing between a point and a mean that are near, and those
-    that are far do not matter. In a few dimensions they cost hardly more, and serve where the
-    spread is not known; in many they cost much, and products are taken there.
+    that are far do not matter. They cost several times as much, so that products are taken where
+    the spread is not known, under a trace.
     """
-    if not family.has_differences:
+    if not (family.has_differences and arrays.is_concrete(radius)):
         return False
-    if not arrays.is_concrete(radius):
-        return d <= _FEW_DIMENSIONS
     return bool(radius * radius * jnp.finfo(radius.dtype).eps > _LOST_NATS)
 
 

@@ -35,7 +35,7 @@ def exact(points, means):
 @pytest.mark.parametrize("R", SPREADS)
 @pytest.mark.parametrize("d", [1, 6])
 def test_densities_and_losses(R, d, tmp_path):
-    points, means = pairs(R, d)
+    points, means = pairs(R, d, N=400 if d > 1 else 5000)
     shares, log_density = exact(points, means)
     mixture, target = gj.make_mixture(means), gj.empirical(points)
     np.testing.assert_allclose(gj.responsibilities(mixture, points), shares, atol=1e-3)
@@ -44,7 +44,6 @@ def test_densities_and_losses(R, d, tmp_path):
     for loss in (
         gj.loss(mixture, target),
         gj.loss(mixture, gj.from_npy(tmp_path / "points.npy")),
-        *([jax.jit(gj.loss)(mixture, target)] if d <= 3 else []),
     ):
         assert loss == pytest.approx(-log_density.mean(), abs=1e-4)
 
@@ -91,7 +90,8 @@ def test_derivatives_from_differences():
 
     near = final(points - points[:1] + 1.0, means - points[:1] + 1.0)  # only moved
     assert final(points, means) == pytest.approx(float(near), abs=1e-9)
-    # In few dimensions they are taken under a trace whatever the spread.
-    rng = np.random.default_rng(0)
-    small = rng.normal(size=(30, 2)), rng.normal(size=(3, 2))
-    check_grads(final, small, order=2, rtol=1e-4)
+
+    target = gj.empirical(points)  # known, so that its spread is
+    solver = gj.GradientEM(0.5, weight_steps=2)
+    run = lambda means: gj.fit(solver, target, gj.make_mixture(means), num_iterations=2).loss  # noqa: E731
+    check_grads(run, (means,), order=2, rtol=1e-4, eps=1e-2)
