@@ -211,11 +211,13 @@ def main(arguments: list[str] | None = None) -> int:
         if message:  # without arguments there is help and no message
             _say(message)
         return error.code if isinstance(error, Ended) else 2
-    except OSError as error:  # of --help and --version
+    except BrokenPipeError:  # who reads the help has read enough
         _close_stdout()
-        if not isinstance(error, BrokenPipeError):
-            _say(f"cannot be printed: {error.strerror}")
-        return 0 if isinstance(error, BrokenPipeError) else 1
+        return 0
+    except OSError as error:
+        _close_stdout()
+        _say(str(error))
+        return 1
     if outcome == STOPPED:
         _say("stopped; there is no result")
     return outcome if isinstance(outcome, int) else 0

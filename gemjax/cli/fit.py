@@ -16,7 +16,7 @@ import gemjax as gj
 from gemjax.cli import case, record, results
 from gemjax.cli.case import Case
 from gemjax.cli.files import folder
-from gemjax.cli.files.boundary import InputError
+from gemjax.cli.files.boundary import InputError, asking
 from gemjax.cli.files.write import jsonable, replacing, write_csv
 from gemjax.cli.record import Record
 from gemjax.cli.study import cost
@@ -34,15 +34,17 @@ def run(
     begun, point = time.perf_counter(), config.points[0]
     manifest = {"command": "fit", "config": config.resolved}
     folder.check(out, manifest, force=force)
-    cost.check([point], out, 1, on_cpu=True)
+    data = str(point.target.path)
+    with asking(data):
+        cost.check([point], out, 1, on_cpu=True)
     if point.target.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    data = str(point.target.path)
     at = case.build(point, config.folder, data)
     of_points = float(at.target.shape[0]) * point.model.num_components if responsibilities else 0.0
     disk = of_points * np.dtype(point.target.dtype).itemsize
     on_cpu = jax.default_backend() == "cpu"
-    cost.check([point], out, 1, on_cpu=on_cpu, shape=at.target.shape, disk=disk, tell=tell)
+    with asking(data):
+        cost.check([point], out, 1, on_cpu=on_cpu, shape=at.target.shape, disk=disk, tell=tell)
     fit, best_seed, losses = case.fit_best(at, on_progress)
     if int(fit.status) == gj.Status.DIVERGED:
         raise InputError(f"{data}: the fit diverged: {gj.Status.DIVERGED.message}")

@@ -107,11 +107,13 @@ def summary(out: Path) -> dict[str, Any] | None:
 
 def checked_summary(out: Path, command: str) -> dict[str, Any] | None:
     """The same, as a whole record that all else may rely on."""
-    content = summary(out)
+    again = "; remove it, and --resume puts the results together again" * (command == "run")
+    try:
+        content = summary(out)
+    except InputError as error:
+        raise InputError(f"{error}{again}") from None
     if content is not None and (what := wrong(content, SUMMARIES[command])):
-        again = ": remove it, and --resume puts the results together again"
-        more = again if command == "run" else ""
-        raise InputError(f"{out / _SUMMARY}: damaged, {what}{more}")
+        raise InputError(f"{out / _SUMMARY}: damaged, {what}{again}")
     return content
 
 
@@ -158,7 +160,7 @@ def _earlier(
     replace = "choose another folder, or replace it with --force"
     is_run = earlier.get("command") == "run"
     if not resume:
-        if is_run and summary(out) is None:
+        if is_run and not (out / _SUMMARY).exists():
             raise InputError(
                 f"--out {out}: holds an unfinished run; go on with `gemjax run` and --resume, "
                 "or replace it with --force"
@@ -196,7 +198,7 @@ def _read(out: Path) -> dict[str, Any] | None:
     except InputError as error:
         raise InputError(
             f"--out {out}: its {_MANIFEST} is damaged, so that nothing tells what the folder is; "
-            f"choose another folder, or remove this one ({str(error).rpartition(': ')[2]})"
+            f"choose another folder, or move this one away ({str(error).rpartition(': ')[2]})"
         ) from None
     if manifest.get("program") != "gemjax":
         raise InputError(f"--out {out}: holds files gemjax did not write; choose another folder")
@@ -205,16 +207,16 @@ def _read(out: Path) -> dict[str, Any] | None:
 
 def _check_places(out: Path) -> None:
     """Refuses a folder where files are written, and links and files where folders are."""
-    for place, own in _OWN.items():
-        if place and ((out / place).is_symlink() or (out / place).is_file()):
-            raise InputError(f"{out / place}: is a link or a file and not a folder; move it away")
-        names = own if place else f"{own}|{re.escape(_MANIFEST)}|{re.escape(_LOCK)}"
-        for path in (out / place).iterdir() if (out / place).is_dir() else ():
-            if re.fullmatch(names, path.name) and path.is_dir():
-                raise InputError(f"{path}: is a folder where gemjax has a file; move it away")
     lock = out / _LOCK
     if lock.is_symlink() or (lock.exists() and not lock.is_file()):
         raise InputError(f"{lock}: is a link or no ordinary file; remove it")
+    for place, own in _OWN.items():
+        if place and ((out / place).is_symlink() or (out / place).is_file()):
+            raise InputError(f"{out / place}: is a link or a file and not a folder; move it away")
+        names = own if place else f"{own}|{re.escape(_MANIFEST)}"
+        for path in (out / place).iterdir() if (out / place).is_dir() else ():
+            if re.fullmatch(names, path.name) and path.is_dir():
+                raise InputError(f"{path}: is a folder where gemjax has a file; move it away")
 
 
 def _no_place(out: Path, error: OSError) -> Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Sequence
@@ -46,12 +47,11 @@ def _read(path: Path, columns: Sequence[str] | None) -> Data:
     with reading(path):
         if path.suffix in (".npy", ".npz"):
             table, names = _read_numpy(path)
-            chosen = _choose(path, names, columns)
+            chosen = _choose(path, columns, names)
             points = table[:, chosen]
         else:
-            points, names, chosen, lines = read_csv(
-                path, lambda names: _choose(path, names, columns)
-            )
+            choose = functools.partial(_choose, path, columns)
+            points, names, chosen, lines = read_csv(path, choose)
     if points.shape[0] == 0 or points.shape[1] == 0:
         raise InputError(f"{path}: the file holds no data")
     return Data(points, None, [names[i] for i in chosen], lines)
@@ -86,13 +86,14 @@ def open_target(path: Path, scale: float, dtype: str, *, centred: bool) -> gj.Fi
     """Points that stay in a .npy file, divided by `scale`."""
     if path.suffix != ".npy":
         raise InputError(f"{path}: only a .npy file can stay on disk")
+    _load(path, "r")
     offset: Any = "mean" if centred else None
     with reading(path), asking(str(path)), np.errstate(over="ignore", invalid="ignore"):
         target = gj.from_npy(path, offset=offset, scale=scale, dtype=dtype)
         farthest = float(np.linalg.norm(np.asarray(target.centre, np.float64)) + target.radius)
         if not farthest <= _most(dtype, target.shape[1]):
             for first in range(0, target.shape[0], _ROWS):
-                part = np.load(path, mmap_mode="r")[first : first + _ROWS].astype(np.float64)
+                part = _load(path, "r")[first : first + _ROWS].astype(np.float64)
                 part = part.reshape(len(part), -1)
                 data = Data(part, None, column_names(part.shape[1]), None)
                 check_range(path, data, target.units.to_model(part), dtype, first)
@@ -134,11 +135,11 @@ def check_points(path: Path, points: np.ndarray, names: Sequence[str]) -> None:
 
 def check_range(path: Path, data: Data, values: np.ndarray, dtype: str, first: int = 0) -> None:
     """No value whose square the precision cannot hold; `values` are the points in other units."""
-    bad = np.argwhere(~(np.abs(values) <= _most(dtype, values.shape[1])))
-    if len(bad):
-        row, column = bad[0]
+    size = np.nan_to_num(np.abs(values), nan=np.inf)
+    if size.max() > _most(dtype, values.shape[1]):
+        row, column = np.unravel_index(size.argmax(), size.shape)
         unit = "" if values is data.points else f", in units of the fit {values[row, column]:.3g},"
-        more = ": take float64 (--precision, target.dtype), or" if dtype == "float32" else ":"
+        more = ': take target.dtype = "float64", or' if dtype == "float32" else ":"
         raise InputError(
             f"{data.place(path, row, column, first)} is {data.points[row, column]:.6g}{unit} "
             f"and too large for {dtype}{more} rescale the data or drop this row"
@@ -150,11 +151,16 @@ def _most(dtype: str, d: int) -> float:
     return math.sqrt(float(np.finfo(dtype).max) / d) / 16
 
 
+def _load(path: Path, mmap_mode: Any = None) -> Any:
+    with reading(path):
+        try:
+            return np.load(path, mmap_mode, allow_pickle=False)
+        except ValueError:  # whose text recommends pickles
+            raise InputError(f"{path}: not a NumPy file of numbers, or damaged") from None
+
+
 def _read_numpy(path: Path) -> tuple[np.ndarray, list[str]]:
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except ValueError:  # whose text recommends pickles
-        raise InputError(f"{path}: not a NumPy file of numbers, or damaged") from None
+    loaded = _load(path)
     if isinstance(loaded, np.lib.npyio.NpzFile):
         with loaded:
             if len(loaded.files) != 1:
@@ -176,7 +182,7 @@ def _read_numpy(path: Path) -> tuple[np.ndarray, list[str]]:
     return table.astype(np.float64), column_names(table.shape[1])
 
 
-def _choose(path: Path, names: list[str], columns: Sequence[str] | None) -> list[int]:
+def _choose(path: Path, columns: Sequence[str] | None, names: list[str]) -> list[int]:
     if columns is None:
         return list(range(len(names)))
     numbered = {str(i + 1): i for i in range(len(names))} | {n: i for i, n in enumerate(names)}

@@ -6,6 +6,7 @@ Counts are from below: what is refused fits in no case, and what is let through 
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,7 +52,7 @@ def check(
                 f"are: {_settings(point)}"
             )
         seconds += _seconds(point, shape, seeds_per_piece, on_cpu)
-    place = next(path for path in (out.absolute(), *out.absolute().parents) if path.is_dir())
+    place = next(path for path in (out.absolute(), *out.absolute().parents) if os.path.isdir(path))
     free = shutil.disk_usage(place).free
     if total + disk > free:
         raise InputError(
@@ -69,12 +70,14 @@ def _bytes(point: GridPoint, shape: tuple[int, ...] | None) -> dict[str, float]:
     truth, model, size = point.truth, point.model, np.dtype(point.target.dtype).itemsize
     N, d = shape or _shape(point)
     n, m = model.num_components, 0 if truth is None else _num_true(truth)
-    data = {"samples": "target.num_samples", "population": "target.num_nodes", "file": "the data"}
+    data = {"samples": "target.num_samples", "population": "target.num_nodes", "file": "points"}
     of_model = 8.0 * n * (d + 2) + 16 * n  # starts, state, gradients; the narrowest of blocks
     if point.solver.weight_rule == "newton":
         of_model += 3.0 * n * n
     return {
-        data[point.target.kind]: 0.0 if point.target.on_disk else 3.0 * size * N * (d + 1),
+        f"{data[point.target.kind]} times dimensions": 0.0
+        if point.target.on_disk
+        else 3.0 * size * N * (d + 1),
         "truth.num_components times truth.dim": 3.0 * size * m * d,
         "model.num_components": size * (of_model + float(n) * m),
         "solver.num_iterations / record_every": 2.0 * _recorded(point, n),

@@ -16,7 +16,7 @@ import tomli_w
 from gemjax.cli import case, record, results
 from gemjax.cli.case import Case
 from gemjax.cli.files import folder
-from gemjax.cli.files.boundary import InputError
+from gemjax.cli.files.boundary import InputError, asking
 from gemjax.cli.files.read import digest, read_arrays
 from gemjax.cli.files.write import write_arrays, write_csv, write_text
 from gemjax.cli.process import devices
@@ -53,7 +53,8 @@ def run(
     target, platform = config.points[0].target, chosen[0].platform
     of_file = target.kind == "file"
     each = len(chosen) * _SEEDS_PER_PIECE.get(platform, _ACCELERATOR_SEEDS_PER_PIECE)
-    cost.check(config.points, out, each, on_cpu=platform == "cpu", tell=tell)
+    with asking(config.where):
+        cost.check(config.points, out, each, on_cpu=platform == "cpu", tell=tell)
     manifest: dict[str, Any] = {
         "command": "run",
         "config": config.resolved,
@@ -73,7 +74,8 @@ def run(
     # The first case is built before anything is replaced: bad data must cost nothing.
     cases = [case.build(config.points[0], config.folder, config.where)]
     shape = cases[0].target.shape
-    cost.check(config.points[:1], out, each, on_cpu=platform == "cpu", shape=shape)
+    with asking(config.where):
+        cost.check(config.points[:1], out, each, on_cpu=platform == "cpu", shape=shape)
     if not first:
         plan = pieces(config, int(devices.from_first(np.array(0))))
         _compute(config, None, None, plan, cases, chosen, on_piece, tell)
