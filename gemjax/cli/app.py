@@ -180,7 +180,7 @@ def _show(record: records.Record) -> None:
         tables.show(record)
         if sys.stdout is not None:
             sys.stdout.flush()
-    except BrokenPipeError:  # who reads has read enough
+    except (BrokenPipeError, SystemExit):  # who reads has read enough; rich then exits
         _close_stdout()
     except (OSError, ValueError) as error:
         _close_stdout()
@@ -211,7 +211,7 @@ def main(arguments: list[str] | None = None) -> int:
         if message:  # without arguments there is help and no message
             _say(message)
         return error.code if isinstance(error, Ended) else 2
-    except BrokenPipeError:  # who reads the help has read enough
+    except (BrokenPipeError, SystemExit):  # who reads the help has read enough; typer then exits
         _close_stdout()
         return 0
     except OSError as error:
@@ -225,6 +225,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def process() -> None:
     """The program `gemjax`: `main`, and the end of the process."""
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a poor terminal
     code = main()
     if code:
         # An orderly exit would wait for whatever JAX is still computing.
