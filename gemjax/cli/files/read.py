@@ -86,14 +86,17 @@ def open_target(path: Path, scale: float, dtype: str, *, centred: bool) -> gj.Fi
     """Points that stay in a .npy file, divided by `scale`."""
     if path.suffix != ".npy":
         raise InputError(f"{path}: only a .npy file can stay on disk")
-    _load(path, "r")
+    with reading(path):
+        _load(path, path, "r")
     offset: Any = "mean" if centred else None
     with reading(path), asking(str(path)), np.errstate(over="ignore", invalid="ignore"):
         target = gj.from_npy(path, offset=offset, scale=scale, dtype=dtype)
-        farthest = float(np.linalg.norm(np.asarray(target.centre, np.float64)) + target.radius)
+        farthest = float(np.linalg.norm(np.asarray(target.centre, np.float64))) + float(
+            target.radius
+        )
         if not farthest <= _most(dtype, target.shape[1]):
             for first in range(0, target.shape[0], _ROWS):
-                part = _load(path, "r")[first : first + _ROWS].astype(np.float64)
+                part = _load(path, path, "r")[first : first + _ROWS].astype(np.float64)
                 part = part.reshape(len(part), -1)
                 data = Data(part, None, column_names(part.shape[1]), None)
                 check_range(path, data, target.units.to_model(part), dtype, first)
@@ -104,8 +107,9 @@ def open_target(path: Path, scale: float, dtype: str, *, centred: bool) -> gj.Fi
 def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
     """All arrays of a .npz file; None if it is damaged or not there."""
     try:
-        with reading(path), np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        with reading(path), open(path, "rb") as file:
+            arrays = np.load(file, allow_pickle=False)
+            return {name: arrays[name] for name in arrays.files}
     except InputError:
         return None
 
@@ -151,21 +155,20 @@ def _most(dtype: str, d: int) -> float:
     return math.sqrt(float(np.finfo(dtype).max) / d) / 16
 
 
-def _load(path: Path, mmap_mode: Any = None) -> Any:
-    with reading(path):
-        try:
-            return np.load(path, mmap_mode, allow_pickle=False)
-        except ValueError:  # whose text recommends pickles
-            raise InputError(f"{path}: not a NumPy file of numbers, or damaged") from None
+def _load(file: Any, path: Path, mmap_mode: Any = None) -> Any:
+    try:
+        return np.load(file, mmap_mode, allow_pickle=False)
+    except ValueError:  # whose text recommends pickles
+        raise InputError(f"{path}: not a NumPy file of numbers, or damaged") from None
 
 
 def _read_numpy(path: Path) -> tuple[np.ndarray, list[str]]:
-    loaded = _load(path)
-    if isinstance(loaded, np.lib.npyio.NpzFile):
-        with loaded:
+    with open(path, "rb") as file:
+        loaded = _load(file, path)
+        if isinstance(loaded, np.lib.npyio.NpzFile):
             if len(loaded.files) != 1:
                 raise InputError(
-                    f"{path}: holds the arrays {', '.join(loaded.files) or '(none)'}; "
+                    f"{path}: holds the arrays {brief(', '.join(loaded.files), 120) or '(none)'}; "
                     "save the one to fit by itself"
                 )
             if sum(entry.file_size for entry in loaded.zip.infolist()) > available():  # type: ignore
