@@ -218,13 +218,13 @@ def _log(weights: jax.Array) -> jax.Array:
 
 def _exponents(context: Context, centres: jax.Array, x: Block) -> jax.Array:
     """(k, C) log φ_θ(x) less b(x) and constants, as one product."""
-    natural = context.mixture.covariance.candidates().natural(centres)
+    natural = context.mixture.covariance.candidates(len(centres)).natural(centres)
     return _dot(context, natural, x.features)
 
 
 def _square(context: Context, steps: jax.Array) -> jax.Array:
     """(k,) squared lengths of steps (k, d) in the metric of the covariance."""
-    return jnp.sum(steps * context.mixture.covariance.candidates().whiten(steps), axis=1)
+    return jnp.sum(steps * context.mixture.covariance.candidates(len(steps)).whiten(steps), axis=1)
 
 
 def _log_ratios(mixture: Mixture, blocks: Blocks) -> jax.Array:

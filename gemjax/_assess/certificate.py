@@ -23,7 +23,7 @@ from gemjax._assess.candidates import (
     prepare,
 )
 from gemjax._assess.search import agreed, ascend, value_tolerance
-from gemjax._base import checks
+from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture
 from gemjax._model.starts import from_target
 from gemjax._model.statistics import duality_gap, expect, lay_out_for
@@ -148,6 +148,7 @@ def certificate(
     mixture = checks.mixture("mixture", mixture)
     target = checked_target("target", target)
     price = checked_price("price", price, target)
+    checks.key("key", key)
     starts = starting_points(key, target, num_starts)
     blocks = lay_out_for(mixture, target, blocking, num_candidates=num_starts)
     return _certify(mixture, blocks, starts, price, num_starts=num_starts, num_steps=num_steps)
@@ -156,7 +157,7 @@ def certificate(
 def checked_price(name: str, price: Any, target: Target | FileTarget) -> jax.Array | None:
     """() what a component must gain; None stands for BIC's, which a sample's points tell."""
     if price is not None:
-        return checks.scalar(name, price, target.dtype, least=0)
+        return arrays.scalar(name, price, target.dtype, least=0)
     error = getattr(target, "quadrature_error", None)
     if error is None:
         return None

@@ -23,7 +23,7 @@ from gemjax._assess.recovery import (
     distances,
     recovery,
 )
-from gemjax._base import checks
+from gemjax._base import arrays
 from gemjax._base.records import Mixture, Status, succeeded
 from gemjax._base.settings import ACTIVE_WEIGHT
 from gemjax._model.mixture import log_components
@@ -178,7 +178,7 @@ def diagnose(
         jax.lax.convert_element_type(jnp.asarray(value), mixture.means.dtype)
         for value in settings.values()
     )
-    status = checks.code("status", status)
+    status = arrays.integer("status", status)
     weights, true_weights = mixture.weights, truth.weights
     distance = distances(mixture.means, truth.means)
     nearest = assignment(distance) > 0

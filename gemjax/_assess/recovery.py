@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gemjax._base import checks
+from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture
 from gemjax._base.settings import ACTIVE_WEIGHT
 from gemjax._numerics.finite import largest, safe_divide, safe_norm
@@ -81,9 +81,9 @@ def recovery(
     truth = checks.mixture("truth", truth)
     dtype = mixture.means.dtype
     checks.same_space("mixture", mixture, "truth", truth.means.shape, truth.means.dtype)
-    tolerance = checks.scalar("tolerance", tolerance, dtype, least=0)
-    stray_radius = checks.scalar("stray_radius", stray_radius, dtype, above=0)
-    active_weight = checks.scalar("active_weight", active_weight, dtype, least=0)
+    tolerance = arrays.scalar("tolerance", tolerance, dtype, least=0)
+    stray_radius = arrays.scalar("stray_radius", stray_radius, dtype, above=0)
+    active_weight = arrays.scalar("active_weight", active_weight, dtype, least=0)
 
     weights = mixture.weights
     distance = distances(mixture.means, truth.means)

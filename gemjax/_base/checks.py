@@ -1,32 +1,24 @@
-"""Checks at the public door. Shapes and dtypes always; values only where they are known.
+"""Checks at the public door, of settings and records: messages name the argument.
 
-A traced array has no value to look at, so under `jit`, `vmap` or `grad` only its shape and dtype
-are checked, and a bad value shows up in the status of the fit. An argument gets a message that
-names it; what extensions hand back is compared with what they were given, by chex.
+What extensions hand back is compared with what they were given, by chex.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from gemjax._base import arrays
 from gemjax._base.records import Mixture
 from gemjax._families.covariance import Covariance
 
-_PART = 2**20  # numbers checked at a time
 _T = TypeVar("_T")
-
-
-def is_concrete(*arrays: Any) -> bool:
-    """True if no argument is a tracer."""
-    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays))
 
 
 def count(name: str, value: Any, least: int = 1) -> int:
@@ -40,29 +32,6 @@ def count(name: str, value: Any, least: int = 1) -> int:
     if number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")
     return number
-
-
-def scalar(
-    name: str, value: Any, dtype: Any, *, least: float | None = None, above: float | None = None
-) -> jax.Array:
-    """A real scalar as a strong () array of the data's dtype: a new value never recompiles."""
-    array = jnp.asarray(value)
-    if array.shape != () or jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise ValueError(f"{name} must be a real scalar, got an array of shape {array.shape}")
-    if is_concrete(array):
-        number = float(array)
-        good = (least is None or number >= least) and (above is None or number > above)
-        if not good or not np.isfinite(number):
-            raise ValueError(f"{name} must be {_bounds(least, above)}finite, got {number}")
-    return jax.lax.convert_element_type(array, dtype)
-
-
-def _bounds(least: float | None, above: float | None) -> str:
-    if above is not None:
-        return "positive and " if above == 0 else f"greater than {above:g} and "
-    if least is not None:
-        return "non-negative and " if least == 0 else f"at least {least:g} and "
-    return ""
 
 
 def settings(record: _T, dtype: Any, prefix: str = "") -> _T:
@@ -83,19 +52,17 @@ def settings(record: _T, dtype: Any, prefix: str = "") -> _T:
             count(name, value, known["least"])
         elif "least" in known or "above" in known:
             bounds = {"least": known.get("least"), "above": known.get("above")}
-            checked[field.name] = scalar(name, value, dtype, **bounds)
+            checked[field.name] = arrays.scalar(name, value, dtype, **bounds)
     return dataclasses.replace(record, **checked)  # type: ignore[type-var]
 
 
-def code(name: str, value: Any) -> jax.Array:
-    """One integer as a () array, such as a `Status`."""
-    array = jnp.asarray(value)
-    if array.shape != () or not jnp.issubdtype(array.dtype, jnp.integer):
-        raise ValueError(
-            f"{name} must be one integer, got {array.dtype} of shape {array.shape}; "
-            "jax.vmap goes over the seeds of a sweep"
-        )
-    return array
+def key(name: str, value: Any) -> None:
+    """One random key, of the new or the old style."""
+    dtype, shape = getattr(value, "dtype", None), getattr(value, "shape", None)
+    is_new = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key) and shape == ()
+    if not is_new and not (dtype == jnp.uint32 and shape in ((2,), (4,))):
+        got = f"{dtype} of shape {shape}" if dtype is not None else repr(value)
+        raise TypeError(f"{name} must be a JAX random key, as jax.random.key(0), got {got}")
 
 
 def flag(name: str, value: Any) -> None:
@@ -104,116 +71,10 @@ def flag(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
-def floating(name: str, value: Any) -> jax.Array:
-    """A float32 or float64 array; integers and Python numbers take JAX's default float type."""
-    if is_concrete(value) and not isinstance(value, jax.Array):
-        try:
-            value = np.asarray(value)
-        except ValueError as error:
-            raise ValueError(f"{name} must be a rectangular array: {error}") from None
-        if value.dtype.kind not in "fiub":
-            raise TypeError(f"{name} must be an array of numbers, got {value.dtype}")
-    array = jnp.asarray(value)
-    if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == jnp.bool_:
-        array = array.astype(jnp.result_type(float))
-    if array.dtype not in (jnp.float32, jnp.float64):
-        raise TypeError(f"{name} must be float32 or float64, got {array.dtype}")
-    return array
-
-
-def points(name: str, value: Any) -> jax.Array:
-    """(N, d) with N, d >= 1 and finite values; (N,) means (N, 1)."""
-    array = floating(name, value)
-    if array.ndim == 1:
-        array = array[:, None]
-    if array.ndim != 2:
-        batch = "; for a batch (B, N, d) use jax.vmap" if array.ndim == 3 else ""
-        raise ValueError(f"{name} must have shape (N, d) or (N,), got {array.shape}{batch}")
-    if array.shape[0] == 0 or array.shape[1] == 0:
-        raise ValueError(f"{name} must not be empty, got shape {array.shape}")
-    finite_rows(name, array)
-    return array
-
-
-def finite_rows(name: str, array: jax.Array) -> None:
-    """No NaN and no infinity, where the values are known; names the first bad row."""
-    if is_concrete(array):
-        values = np.atleast_1d(np.asarray(array))
-        bad = sum(int(np.sum(~np.isfinite(part))) for part in _parts(values))
-        if bad:
-            where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
-            raise ValueError(
-                f"{name} must be finite, got {values[where]} at index {where} "
-                f"({bad} such values); drop or fill these rows"
-            )
-
-
-def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
-    """Rows, some at a time, so that checking needs no memory that grows with them."""
-    rows = max(1, _PART // max(1, values[:1].size))
-    return (values[first : first + rows] for first in range(0, len(values), rows))
-
-
-def weights(name: str, value: Any, size: int, dtype: Any) -> jax.Array:
-    """(size,) non-negative weights with a positive sum, normalised to sum to one."""
-    array = floating(name, value).astype(dtype)
-    if array.shape != (size,):
-        raise ValueError(f"{name} must have shape ({size},), got {array.shape}")
-    if is_concrete(array):
-        values = np.asarray(array)
-        if not np.isfinite(values).all() or (values < 0).any():
-            bad = int(np.flatnonzero(~np.isfinite(values) | (values < 0))[0])
-            raise ValueError(
-                f"{name} must be finite and non-negative, got {values[bad]} at index {bad}"
-            )
-        if not values.sum() > 0:
-            raise ValueError(f"{name} must not all be zero")
-    # Dividing by the largest first keeps the sum from overflowing or vanishing.
-    array = array / array.max()
-    return array / array.sum()
-
-
-def logits(name: str, value: Any, size: int, dtype: Any) -> jax.Array:
-    """(size,) unnormalised log-weights: finite, or −inf, but not all of them."""
-    array = floating(name, value).astype(dtype)
-    if array.shape != (size,):
-        raise ValueError(f"{name} must have shape ({size},), got {array.shape}")
-    if is_concrete(array):
-        values = np.asarray(array)
-        bad = np.flatnonzero(np.isnan(values) | np.isposinf(values))
-        if len(bad):
-            raise ValueError(
-                f"{name} must be finite or -inf, got {values[bad[0]]} at index {bad[0]}"
-            )
-        if np.isneginf(values).all():
-            raise ValueError(f"{name} must not all be -inf")
-    return array
-
-
 def one_of(name: str, value: Any, options: Mapping[str, Any] | tuple[str, ...]) -> None:
     """A string out of a fixed set."""
     if value not in options:
         raise ValueError(f"{name} must be one of {', '.join(options)}; got {value!r}")
-
-
-def distribution(name: str, value: jax.Array, normaliser: str) -> None:
-    """Non-negative and summing to one, where known; `normaliser` is a function that sees to it."""
-    if is_concrete(value):
-        parts = list(_parts(np.asarray(value)))
-        total = sum(float(part.sum(dtype=np.float64)) for part in parts)
-        if not abs(total - 1) < 1e-3 or any((part < 0).any() for part in parts):
-            raise ValueError(
-                f"{name} must be non-negative and sum to one, they sum to {total}; "
-                f"{normaliser} normalises"
-            )
-
-
-def same_dtype(name: str, **arrays: jax.Array) -> None:
-    """All float32 or all float64."""
-    dtypes = {array.dtype for array in arrays.values()}
-    if len(dtypes) != 1 or not dtypes <= {jnp.dtype("float32"), jnp.dtype("float64")}:
-        got = " and ".join(f"{what} {array.dtype}" for what, array in arrays.items())
-        raise TypeError(f"{name} must be float32 or float64 throughout, got {got}")
 
 
 def mixture(name: str, value: Any, *, finite: bool = True) -> Mixture:
@@ -237,12 +98,12 @@ def mixture(name: str, value: Any, *, finite: bool = True) -> Mixture:
         )
     parameters = dict(enumerate(jax.tree.leaves(value.covariance)))
     named = {f"covariance parameter {i}": jnp.asarray(leaf) for i, leaf in parameters.items()}
-    same_dtype(name, means=means, log_weights=log_weights, **named)
+    arrays.same_dtype(name, means=means, log_weights=log_weights, **named)
     if finite:
         for what, array in {"means": means, **named}.items():
-            finite_rows(f"{name}.{what}", array)
-        if is_concrete(log_weights):
-            distribution(f"{name}.weights", value.weights, "make_mixture")
+            arrays.finite_rows(f"{name}.{what}", array)
+        if arrays.is_concrete(log_weights):
+            arrays.distribution(f"{name}.weights", value.weights, "make_mixture")
     return Mixture(means, log_weights, value.covariance)
 
 

@@ -266,4 +266,4 @@ def raise_for_status(fit: Fit) -> None:
 
 def succeeded(status: Any) -> Any:
     """Where a fit ended well: OK or CONVERGED."""
-    return (jnp.asarray(status) == Status.OK) | (jnp.asarray(status) == Status.CONVERGED)
+    return (jnp.asarray(status) == int(Status.OK)) | (jnp.asarray(status) == int(Status.CONVERGED))

@@ -31,9 +31,11 @@ def setting(
     return dataclasses.field(default=default, kw_only=kw_only, metadata=metadata)
 
 
-def named(choices: Any, value: Any, **settings: Any) -> Any:
+def named(what: str, choices: Any, value: Any, **settings: Any) -> Any:
     """What a name stands for, with those of the settings that it has; an object as it is."""
     if not isinstance(value, str):
         return value
+    if value not in choices:
+        raise ValueError(f"{what} must be one of {', '.join(choices)}; got {value!r}")
     known = {field.name for field in dataclasses.fields(choices[value])}
     return choices[value](**{name: x for name, x in settings.items() if name in known})

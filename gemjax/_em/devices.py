@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gemjax._base import checks
 from gemjax._base.records import Mixture
@@ -53,7 +53,7 @@ def _axis(mesh: Mesh | None) -> str | None:
 
 def over_devices(
     work: Work,
-    counts: tuple[int, ...],
+    counts: tuple[Any, ...],
     solver: Solver,
     data: Any,
     starts: Any,
@@ -65,7 +65,9 @@ def over_devices(
     With an axis "seed" the leading axis of `starts` and of the result lies along it; it is made a
     multiple of that axis by repeating its last entry.
     """
-    axis = _axis(mesh)
+    # As `jax.make_mesh` makes them, axes are explicit: part of every array's type.
+    types = (AxisType.Auto,) * len(mesh.axis_names)
+    mesh, axis = Mesh(mesh.devices, mesh.axis_names, axis_types=types), _axis(mesh)
     if axis is not None:
         parts = mesh.shape["data"]
         weights = jnp.pad(data.weights, (0, -len(data.weights) % parts))
@@ -89,7 +91,7 @@ def _on_mesh(
     starts: Any,
     rest: Any,
     work: Work,
-    counts: tuple[int, ...],
+    counts: tuple[Any, ...],
     mesh: Mesh,
     axis: str | None,
 ) -> Any:

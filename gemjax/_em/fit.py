@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from gemjax._base import checks
+from gemjax._base import arrays, checks
 from gemjax._base.records import Fit, Info, Mixture
 from gemjax._em import loop
 from gemjax._em.devices import over_devices, prepared
@@ -49,7 +49,9 @@ def fit(
       solver: `GradientEM`, `classical_em()`, or a pytree with the same two methods.
       target: what is fitted, N points in d dimensions, a `Target` or a `FileTarget`.
       mixture: where to start, n components in d dimensions, same dtype; or a `Fit` to go on from:
-        10 iterations and 10 more are 20, and the history grows.
+        10 iterations and 10 more are 20, and the history grows. One that had CONVERGED goes on
+        for an iteration at least. A new target or another solver's settings are taken as they
+        are; for another rule start from `fit.mixture`.
       num_iterations: T, static, at least 1.
       tolerance: () nats per point, non-negative, traced. The fit stops, CONVERGED, after the first
         iteration whose loss differs by less than this from the one before, unless an `escape` has
@@ -79,15 +81,22 @@ def fit(
     >>> gj.Status(int(result.status)).name, bool(result.num_iterations < 700)
     ('CONVERGED', True)
     """
-    counts = _counts(num_iterations, record_every)
+    counts = (*_counts(num_iterations, record_every), type(solver))
     before = mixture if isinstance(mixture, Fit) else None
     like = checks.mixture("mixture", mixture if before is None else before.mixture)
-    if mesh is not None and mesh.axis_names != ("data",):
-        raise ValueError(f'mesh must have the axis "data" alone, got axes {mesh.axis_names}')
+    if mesh is not None and getattr(mesh, "axis_names", mesh) != ("data",):
+        raise ValueError(
+            f'mesh must have the axis "data" alone, got axes {getattr(mesh, "axis_names", mesh)}'
+        )
     target = checked_target("target", target, values=False)
     solver, data = prepared(solver, target, like, mesh)
     # Begun apart, so that the loop compiles once for starts and for fits that go on.
-    start = _begin(solver, like) if before is None else dataclasses.replace(before, history=None)
+    if before is None:
+        start = _begin(solver, like, type(solver))
+    else:
+        start = dataclasses.replace(before, history=None)
+        blank = _begin.eval_shape(solver, like, type(solver))
+        checks.same_form("mixture, a Fit to go on from with this solver,", start, blank)
     end = num_iterations + (0 if before is None else before.monitor.iteration)
     way_out = prepare_escape(escape, target, len(like.means), end, num_iterations)
     rest = (way_out, checked_tolerance(tolerance, like.means.dtype))
@@ -109,14 +118,25 @@ def _counts(num_iterations: int, record_every: int) -> tuple[int, int]:
 
 def checked_tolerance(tolerance: ArrayLike | None, dtype: Any) -> jax.Array | None:
     """() or None: no tolerance."""
-    return None if tolerance is None else checks.scalar("tolerance", tolerance, dtype, least=0)
+    return None if tolerance is None else arrays.scalar("tolerance", tolerance, dtype, least=0)
 
 
 def _work(
-    solver: Solver, data: Any, start: Any, rest: Any, num_iterations: int, record_every: int
+    solver: Solver,
+    data: Any,
+    start: Any,
+    rest: Any,
+    num_iterations: int,
+    record_every: int,
+    kind: type,
 ) -> tuple[Fit, Info]:
+    """`kind` is the solver's class, which is not always a part of its structure; see `Node`."""
     return loop.run(solver, data, start, rest, num_iterations, record_every)
 
 
-_run = functools.partial(jax.jit, static_argnums=(4, 5))(_work)
-_begin = jax.jit(loop.begin)
+_run = functools.partial(jax.jit, static_argnums=(4, 5, 6))(_work)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _begin(solver: Solver, mixture: Mixture, kind: type) -> Fit:
+    return loop.begin(solver, mixture)

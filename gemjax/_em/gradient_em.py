@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -11,12 +12,13 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from gemjax._base import checks
+from gemjax._base import arrays, checks
 from gemjax._base.records import Info, Mixture, State
 from gemjax._base.settings import ACTIVE_WEIGHT, named, setting
 from gemjax._em.mean_rules import MeanRule, em_step
 from gemjax._em.registry import MEAN_RULES, AnyMeanRule, mean_rule
 from gemjax._em.solver import moved_to, observed
+from gemjax._families.identity import Identity
 from gemjax._model.densities import component_densities
 from gemjax._model.statistics import Data, e_step, expect, lay_out_for
 from gemjax._points.blocks import AUTOMATIC, Blocking, Blocks, Chunks
@@ -79,8 +81,7 @@ class GradientEM:
     weight_step_size: ArrayLike = setting(1.0, above=0)
     weight_tolerance: ArrayLike = setting(1e-6, least=0)
     active_weight: ArrayLike = setting(ACTIVE_WEIGHT, least=0, kw_only=True)
-    # No density exceeds (2π)^{−d/2}, so no loss is below (d/2) log 2π.
-    optimal_loss: ArrayLike | None = setting(None, above=0, kw_only=True)
+    optimal_loss: ArrayLike | None = setting(None, least=-math.inf, kw_only=True)
     weight_steps: int = setting(10, least=0, static=True, kw_only=True)
     weight_rule: str | WeightRule = setting("mirror", choices=WEIGHT_RULES, kw_only=True)
     mean_rule: AnyMeanRule = setting("gradient", choices=MEAN_RULES, kw_only=True)
@@ -124,12 +125,15 @@ class GradientEM:
         For a loop of your own: `step` then has nothing to check and nothing to lay out.
         """
         solver = self.as_arrays(mixture.means.dtype)
+        if isinstance(mixture.covariance, Identity) and self.optimal_loss is not None:
+            # No density exceeds (2π)^{−d/2}, so no loss is below (d/2) log 2π.
+            arrays.scalar("optimal_loss", self.optimal_loss, mixture.means.dtype, above=0)
         return solver, lay_out_for(mixture, target, self.blocking, axis)
 
     @property
     def weights(self) -> WeightRule:
         """The weight rule as an object."""
-        return named(WEIGHT_RULES, self.weight_rule, step_size=self.weight_step_size)
+        return named("weight_rule", WEIGHT_RULES, self.weight_rule, step_size=self.weight_step_size)
 
     @property
     def means(self) -> MeanRule:

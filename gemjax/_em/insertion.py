@@ -10,11 +10,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from gemjax._assess.certificate import certify, checked_price, starting_points
-from gemjax._base import checks
+from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture
 from gemjax._base.settings import setting
 from gemjax._model.statistics import expect
 from gemjax._numerics.finite import safe_divide, safe_log
+from gemjax._numerics.pytree import record
 from gemjax._points.blocks import Blocks, Chunks
 from gemjax._points.file_target import FileTarget
 from gemjax._points.target import Target
@@ -50,12 +51,12 @@ def insert(mixture: Mixture, at: Any, *, weight: Any = None) -> Mixture:
     (n, d), dtype = mixture.means.shape, mixture.means.dtype
     if n < 2:
         raise ValueError("mixture must have at least 2 components: insert merges a pair of them")
-    at = checks.floating("at", at).astype(dtype)
+    at = arrays.floating("at", at).astype(dtype)
     if at.shape != (d,):
         raise ValueError(f"at must have shape ({d},), got {at.shape}")
-    checks.finite_rows("at", at)
-    weight = checks.scalar("weight", 1 / n if weight is None else weight, dtype, least=0)
-    if checks.is_concrete(weight) and not weight < 1:
+    arrays.finite_rows("at", at)
+    weight = arrays.scalar("weight", 1 / n if weight is None else weight, dtype, least=0)
+    if arrays.is_concrete(weight) and not weight < 1:
         raise ValueError(f"weight must be less than 1, got {float(weight)}")
     return merge_and_insert(mixture, at, weight)
 
@@ -78,7 +79,7 @@ def merge_and_insert(mixture: Mixture, at: jax.Array, weight: jax.Array) -> Mixt
     return Mixture(means, safe_log(weights), covariance)
 
 
-@jax.tree_util.register_dataclass
+@record
 @dataclasses.dataclass(frozen=True, eq=False)
 class Escape:
     """What `fit` and `sweep` do about a fit that is stuck: look for a component that pays.
@@ -90,7 +91,8 @@ class Escape:
     the search's best knowledge, as long as it has a slot to spare and iterations to go: it settles
     for `every` or twice that between two insertions, and for `every` after the last.
 
-    Differentiable through: what is inserted, and where, is held fixed.
+    Differentiable through: what is inserted, and where, is held fixed. A fit that goes on remembers
+    where a search found nothing; to have it searched by another price, start from `fit.mixture`.
 
     Args:
       key: a JAX random key, for the search. All seeds of a sweep share its starting places.
@@ -161,12 +163,13 @@ def prepare_escape(
             f"there is a check and time to settle after it; got {escape.every}"
         )
     last = end - escape.every if escape.last is None else escape.last
+    checks.key("escape.key", escape.key)
     points = starting_points(escape.key, target, escape.num_starts)
     escape = dataclasses.replace(
         escape,
         key=None,
         price=checked_price("escape.price", escape.price, target),
-        last=checks.code("escape.last", last).astype(jnp.int32),
+        last=arrays.integer("escape.last", last),
     )
     return PreparedEscape(points, escape)
 

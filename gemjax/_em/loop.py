@@ -30,7 +30,8 @@ def begin(solver: Solver, mixture: Mixture) -> Fit:
     infinity = jnp.asarray(jnp.inf, mixture.means.dtype)
     nothing, zero = Info(infinity, infinity, infinity, jnp.int32(0)), jnp.int32(0)
     monitor = Monitor(zero, infinity, infinity, infinity)
-    return Fit(solver.init(mixture), nothing, None, jnp.int32(Status.OK), zero, zero, monitor)
+    state = jax.tree.map(jnp.asarray, solver.init(mixture))
+    return Fit(state, nothing, None, jnp.int32(Status.OK), zero, zero, monitor)
 
 
 def run(
@@ -61,17 +62,22 @@ def run(
         fit, _ = _scan(body, fit, record_every)
         return fit, fit.info
 
-    fit, history = _scan(record, fit, num_iterations // record_every, record_every)
-    fit, _ = _scan(body, fit, num_iterations % record_every)
+    if num_iterations >= record_every:
+        fit, history = _scan(record, fit, num_iterations // record_every, record_every)
+    else:
+        history = jax.tree.map(lambda leaf: jnp.zeros((0, *leaf.shape), leaf.dtype), fit.info)
+    if num_iterations % record_every:
+        fit, _ = _scan(body, fit, num_iterations % record_every)
     return fit, history
 
 
 def _reopened(fit: Fit, tolerance: jax.Array | None) -> Fit:
-    """A fit that had converged goes on where the tolerance is smaller now, or is none."""
-    again = fit.status == Status.CONVERGED
-    if tolerance is not None:
-        again = again & ~(fit.monitor.change < tolerance)
-    return dataclasses.replace(fit, status=jnp.where(again, Status.OK, fit.status))
+    """A fit that had converged goes on: the target, the tolerance or the escape may be others."""
+    again = fit.status == int(Status.CONVERGED)
+    status = jnp.where(again, int(Status.OK), fit.status)
+    if tolerance is not None:  # a bad one that the door could not see
+        status = jnp.where(jnp.isnan(tolerance), int(Status.DIVERGED), status)
+    return dataclasses.replace(fit, status=status)
 
 
 def _scan(body: Body, fit: Fit, length: int, inner: int = 1) -> tuple[Fit, Any]:
@@ -91,9 +97,11 @@ def _scan(body: Body, fit: Fit, length: int, inner: int = 1) -> tuple[Fit, Any]:
         return jax.lax.scan(body, fit, length=block)
 
     fit, records = jax.lax.scan(several, fit, length=length // block)
-    fit, rest = jax.lax.scan(body, fit, length=length % block)
-    flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), records)
-    return fit, jax.tree.map(lambda x, y: jnp.concatenate([x, y]), flat, rest)
+    records = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), records)
+    if length % block:
+        fit, rest = jax.lax.scan(body, fit, length=length % block)
+        records = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), records, rest)
+    return fit, records
 
 
 def _iterate(
@@ -108,7 +116,7 @@ def _iterate(
     # Counted apart from what a stopped fit keeps, so that it is the same for a whole batch.
     iteration = fit.monitor.iteration + 1
     step = lambda: _stepped(solver, target, fit)  # noqa: E731
-    going = fit.status == Status.OK
+    going = fit.status == int(Status.OK)
     fit = step() if tolerance is None else jax.lax.cond(going, step, lambda: fit)
     fit = dataclasses.replace(fit, monitor=dataclasses.replace(fit.monitor, iteration=iteration))
     if escape is not None:
@@ -121,7 +129,7 @@ def _stepped(solver: Solver, target: Any, fit: Fit) -> Fit:
     """The fit after one step of the solver; as it was, if it had stopped or is not finite now."""
     state, info = solver.step(fit.state, target)
     checks.same_form("the state that step returns", state, fit.state)
-    going, finite = fit.status == Status.OK, _is_finite(state.mixture, info)
+    going, finite = fit.status == int(Status.OK), _is_finite(state.mixture, info)
     loss = jnp.where(fit.num_iterations == 0, info.loss, fit.monitor.checked_loss)
     change = jnp.abs(fit.info.loss - info.loss)
     new = dataclasses.replace(
@@ -132,17 +140,17 @@ def _stepped(solver: Solver, target: Any, fit: Fit) -> Fit:
         monitor=dataclasses.replace(fit.monitor, change=change, checked_loss=loss),
     )
     fit = jax.tree.map(lambda new, old: jnp.where(going & finite, new, old), new, fit)
-    diverged = jnp.where(going & ~finite, Status.DIVERGED, fit.status)
+    diverged = jnp.where(going & ~finite, int(Status.DIVERGED), fit.status)
     return dataclasses.replace(fit, status=diverged)
 
 
 def _stopped(escape: PreparedEscape | None, tolerance: jax.Array, fit: Fit) -> Fit:
     """The fit, as converged where its loss hardly changes, and no search is to come."""
-    still = (fit.status == Status.OK) & (fit.monitor.change < tolerance)
+    still = (fit.status == int(Status.OK)) & (fit.monitor.change < tolerance)
     if escape is not None:
         over = fit.monitor.iteration > escape.escape.last  # type: ignore[operator]
         still = still & (over | ~_is_worth_a_search(escape, fit))
-    return dataclasses.replace(fit, status=jnp.where(still, Status.CONVERGED, fit.status))
+    return dataclasses.replace(fit, status=jnp.where(still, int(Status.CONVERGED), fit.status))
 
 
 def _is_worth_a_search(escape: PreparedEscape, fit: Fit) -> jax.Array:
@@ -159,7 +167,7 @@ def _check_stall(
     def check() -> Fit:
         monitor, loss = fit.monitor, fit.info.loss
         stalled = monitor.checked_loss - loss <= escape.stall
-        searched = stalled & _is_worth_a_search(prepared, fit) & (fit.status == Status.OK)
+        searched = stalled & _is_worth_a_search(prepared, fit) & (fit.status == int(Status.OK))
         searched = searched & (monitor.iteration <= escape.last)  # type: ignore[operator]
         state, pays = jax.lax.cond(
             searched,
@@ -181,7 +189,7 @@ def _inserted(
     prepared: PreparedEscape, solver: Solver, blocks: Blocks | Chunks, state: Any
 ) -> tuple[Any, jax.Array]:
     mixture, pays = try_insert(prepared, state.mixture, blocks)
-    fresh = solver.init(mixture)
+    fresh = jax.tree.map(jnp.asarray, solver.init(mixture))
     return jax.tree.map(lambda new, old: jnp.where(pays, new, old), fresh, state), pays
 
 

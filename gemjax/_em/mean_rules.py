@@ -18,15 +18,15 @@ from jax.typing import ArrayLike
 from gemjax._base.settings import setting
 from gemjax._model.statistics import Statistics
 from gemjax._numerics.finite import safe_divide
-from gemjax._numerics.pytree import record
+from gemjax._numerics.pytree import Node, record
 
 Step: TypeAlias = tuple[jax.Array, Any]  # new means (n, d), and the new state of the rule
 
 _GROWTH = 1.1  # of the relaxation, per iteration that did not raise the loss
 
 
-class MeanRule:
-    """A mean rule: a frozen dataclass and pytree, its leaves its settings; derive to add one.
+class MeanRule(Node):
+    """A mean rule: derive a frozen dataclass to add one, a pytree whose leaves are its settings.
 
     >>> import gemjax as gj
     >>> issubclass(gj.rules.EM, gj.rules.MeanRule)
@@ -51,7 +51,6 @@ def em_step(statistics: Statistics) -> jax.Array:
     return safe_divide(statistics.offset, statistics.mass[:, None])
 
 
-@record
 @dataclasses.dataclass(frozen=True)
 class Gradient(MeanRule):
     """The paper's: μ − η ∂L/∂μ.
@@ -67,7 +66,6 @@ class Gradient(MeanRule):
         return means - self.step_size * statistics.gradient, state
 
 
-@record
 @dataclasses.dataclass(frozen=True)
 class EM(MeanRule):
     """η times the way to the barycentre E[ψ_i x]/s_i, which at step size 1 is classical EM's step.
@@ -92,7 +90,6 @@ class Relaxation:
     loss: jax.Array
 
 
-@record
 @dataclasses.dataclass(frozen=True)
 class Overrelaxed(MeanRule):
     """EM's mean step times a factor that grows while the loss falls.

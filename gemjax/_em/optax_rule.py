@@ -15,7 +15,6 @@ from gemjax._model.statistics import Statistics
 from gemjax._numerics.finite import tiny
 
 
-@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class OptaxRule(MeanRule):
     """A transformation, fed with ∂L/∂μ and, where it takes them, `mass` and `value`, the loss."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
@@ -13,13 +14,11 @@ from gemjax._base.settings import setting
 from gemjax._em.mean_rules import MeanRule, Step, em_step
 from gemjax._model.statistics import Statistics
 from gemjax._numerics.finite import largest, safe_divide, safe_norm
-from gemjax._numerics.pytree import record
 
 _SETTLED = 0.8  # short steps go on while they shrink |∇L|² below this share of itself
 _FARTHEST = 1.0  # noise standard deviations that a long step moves any mean, at most
 
 
-@record
 @dataclasses.dataclass(frozen=True)
 class Polyak(MeanRule):
     """Short steps, EM's, until they no longer shrink the gradient, then once a long one.
@@ -41,7 +40,7 @@ class Polyak(MeanRule):
     Polyak(optimal_loss=1.4)
     """
 
-    optimal_loss: ArrayLike | None = setting(None, above=0)
+    optimal_loss: ArrayLike | None = setting(None, least=-math.inf)
 
     def init(self, means: jax.Array) -> Any:
         # |∇L|² at the last step if it was short.

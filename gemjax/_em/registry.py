@@ -23,4 +23,4 @@ def mean_rule(value: AnyMeanRule, **settings: Any) -> MeanRule:
     """The rule that is meant; one with a name takes its settings from those given."""
     if isinstance(value, optax.GradientTransformation):
         return OptaxRule(value)
-    return named(MEAN_RULES, value, **settings)
+    return named("mean_rule", MEAN_RULES, value, **settings)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from gemjax._base import checks
+from gemjax._base import arrays, checks
 from gemjax._base.records import Fit, Mixture, succeeded
 from gemjax._em import loop
 from gemjax._em.devices import over_devices, prepared
@@ -111,7 +111,9 @@ def sweep(
     if batch_size is None:
         batch_size = default_batch_size(num_seeds, target.shape[0], num_components)
     batch_size = min(checks.count("batch_size", batch_size), num_seeds)
-    seeds = jnp.asarray(first_seed, jnp.int32) + jnp.arange(num_seeds, dtype=jnp.int32)
+    checks.key("key", key)
+    first = arrays.integer("first_seed", first_seed, 0, 2**31 - num_seeds)
+    seeds = first + jnp.arange(num_seeds, dtype=jnp.int32)
     drawn = (key, seeds, target, init, num_components)
     like = _abstract_start(*drawn)
     checks.same_space("init", like, "target", target.shape, target.dtype)
@@ -120,7 +122,7 @@ def sweep(
             'mesh must have an axis "seed", and may have an axis "data", '
             f"got axes {mesh.axis_names}"
         )
-    counts = (num_iterations, record_every, batch_size)
+    counts = (num_iterations, record_every, batch_size, type(solver))
     solver, data = prepared(solver, target, like, mesh)
     way_out = prepare_escape(escape, target, num_components, num_iterations, num_iterations)
     rest = (way_out, checked_tolerance(tolerance, target.dtype))
@@ -183,8 +185,9 @@ def _fits(
     num_iterations: int,
     record_every: int,
     batch_size: int,
+    kind: type,
 ) -> Fit:
-    """One fit per start, `batch_size` of them at a time."""
+    """One fit per start, `batch_size` of them at a time; `kind` is the solver's class."""
 
     def one(start: Mixture) -> Fit:
         fit, history = loop.run(solver, data, start, rest, num_iterations, record_every)
@@ -193,4 +196,4 @@ def _fits(
     return jax.lax.map(one, starts, batch_size=None if batch_size == 1 else batch_size)
 
 
-_run = functools.partial(jax.jit, static_argnums=(4, 5, 6))(_fits)
+_run = functools.partial(jax.jit, static_argnums=(4, 5, 6, 7))(_fits)

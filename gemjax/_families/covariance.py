@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from gemjax._numerics.finite import safe_divide
+from gemjax._numerics.pytree import Node
 
 
 def log_normaliser(d: int) -> float:
@@ -21,8 +22,8 @@ def log_normaliser(d: int) -> float:
     return 0.5 * d * math.log(2 * math.pi)
 
 
-class Covariance:
-    """A covariance family: a frozen dataclass and pytree; derive from it to add one.
+class Covariance(Node):
+    """A covariance family: derive a frozen dataclass from it to add one, which is then a pytree.
 
     Its leaves are parameters, of the means' dtype: shared by all components, or one per component
     along a leading axis n. What is not overridden holds for a covariance that is known and shared.
@@ -90,8 +91,8 @@ class Covariance:
         the place of the latter; by default nothing changes."""
         return self
 
-    def candidates(self) -> Self:
-        """The covariance of candidates for one more component, any number of them."""
+    def candidates(self, n: int) -> Self:
+        """The covariance of n candidates for one more component."""
         return self
 
     def num_parameters(self, n: int, d: int) -> int:

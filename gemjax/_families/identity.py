@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from gemjax._families.covariance import Covariance
-from gemjax._numerics.pytree import record
+from gemjax._numerics.pytree import exported
 
 
-@record
+@exported
 @dataclasses.dataclass(frozen=True)
 class Identity(Covariance):
     """Σ_i = I: noise of known scale, which is the unit of the data.

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gemjax._base import checks
+from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture
 from gemjax._families.covariance import Covariance, log_normaliser
 from gemjax._families.identity import Identity
@@ -40,16 +40,16 @@ def make_mixture(
     >>> gj.make_mixture([0.0, 4.0], logits=[7.0, 7.0]).weights.round(2).tolist()
     [0.5, 0.5]
     """
-    means = checks.points("means", means)
+    means = arrays.points("means", means)
     n = means.shape[0]
     if logits is not None:
         if weights is not None:
             raise ValueError("weights and logits must not both be given: each sets the weights")
-        log_weights = log_normalise(checks.logits("logits", logits, n, means.dtype))
+        log_weights = log_normalise(arrays.logits("logits", logits, n, means.dtype))
     elif weights is None:
         log_weights = jnp.full((n,), -math.log(n), means.dtype)
     else:
-        log_weights = safe_log(checks.weights("weights", weights, n, means.dtype))
+        log_weights = safe_log(arrays.weights("weights", weights, n, means.dtype))
     return checks.mixture("mixture", Mixture(means, log_weights, covariance))
 
 
@@ -96,7 +96,7 @@ def _joint(mixture: Mixture, x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def _arguments(mixture: Mixture, x: Any) -> tuple[Mixture, jax.Array]:
     mixture = checks.mixture("mixture", mixture)
-    x = checks.points("x", x)
+    x = arrays.points("x", x)
     checks.same_space("mixture", mixture, "x", x.shape, x.dtype)
     return mixture, x
 
@@ -170,6 +170,7 @@ def sample(key: jax.Array, mixture: Mixture, num_samples: int) -> jax.Array:
     """
     mixture = checks.mixture("mixture", mixture)
     num_samples = checks.count("num_samples", num_samples)
+    checks.key("key", key)
     key_component, key_noise = jax.random.split(key)
     component = jax.random.categorical(key_component, mixture.log_weights, shape=(num_samples,))
     shape = (num_samples, mixture.means.shape[1])

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gemjax._base import checks
+from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture
 from gemjax._model.mixture import sample
 from gemjax._model.statistics import expect, lay_out_for
@@ -78,7 +78,7 @@ def _spanning(means: jax.Array) -> list[int]:
     Where the means are traced, of as many as there can be.
     """
     m, d = means.shape
-    if not checks.is_concrete(means):
+    if not arrays.is_concrete(means):
         return list(range(1, min(m - 1, d) + 1))
     rest = np.asarray(means, np.float64) - np.asarray(means[0], np.float64)
     least = 1e-6 * max(1.0, float(np.linalg.norm(rest, axis=1).max()))
@@ -191,7 +191,7 @@ def _spread(mixture: Mixture, rules: list[Target]) -> jax.Array:
     equal = jnp.full((n,), -math.log(n), mixture.means.dtype)
     draws = [sample(jax.random.key(probe), mixture, n) for probe in range(_PROBES)]
     probes = jnp.stack([mixture.means[jnp.arange(n) % m], *draws])
-    covariance, losses = mixture.covariance.candidates(), []
+    covariance, losses = mixture.covariance.candidates(n), []
     for rule in rules:
         blocks = lay_out_for(Mixture(probes[0], equal, covariance), rule)
         one = lambda means, blocks=blocks: expect(Mixture(means, equal, covariance), blocks).loss  # noqa: E731

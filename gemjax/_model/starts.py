@@ -31,9 +31,10 @@ def from_mixture(key: jax.Array, truth: Mixture, n: int) -> Mixture:
     >>> gj.initialize.from_mixture(jax.random.key(0), truth, 5).means.shape
     (5, 2)
     """
+    checks.key("key", key)
     n = checks.count("n", n)
     start = _equal(sample(key, truth, n))
-    return dataclasses.replace(start, covariance=truth.covariance.candidates())
+    return dataclasses.replace(start, covariance=truth.covariance.candidates(n))
 
 
 def from_target(key: jax.Array, target: Target | FileTarget, n: int) -> Mixture:
@@ -52,6 +53,7 @@ def from_target(key: jax.Array, target: Target | FileTarget, n: int) -> Mixture:
     >>> sorted(gj.initialize.from_target(jax.random.key(0), target, 3).means[:, 0].tolist())
     [0.0, 1.0, 2.0]
     """
+    checks.key("key", key)
     target, n = checked_target("target", target), checks.count("n", n)
     return _equal(target.draw(key, n))
 
@@ -70,6 +72,7 @@ def plus_plus(key: jax.Array, target: Target, n: int) -> Mixture:
     >>> sorted(gj.initialize.plus_plus(jax.random.key(0), target, 2).means[:, 0].tolist())
     [0.0, 9.0]
     """
+    checks.key("key", key)
     target, n = _in_memory(target), checks.count("n", n)
     points, log_weights = target.points, safe_log(target.weights)
 
@@ -109,6 +112,7 @@ def spectral(key: jax.Array, target: Target, n: int, rank: int) -> Mixture:
     >>> bool(jnp.abs(start.means[:, 1]).max() < 0.02)
     True
     """
+    checks.key("key", key)
     target, n = _in_memory(target), checks.count("n", n)
     rank, d = checks.count("rank", rank), target.points.shape[1]
     if rank > d:

@@ -163,6 +163,10 @@ def lay_out_for(
     """
     if isinstance(target, Blocks | Chunks):
         return target
+    if mixture.means.ndim != 2:
+        raise ValueError(
+            f"mixture must have means (n, d), got {mixture.means.shape}; for a batch use jax.vmap"
+        )
     points = checked_target("target", target)
     checks.same_space("mixture", mixture, "target", points.shape, points.dtype)
     if not isinstance(blocking, Blocking):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gemjax._base import checks
+from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture
 from gemjax._model.mixture import make_mixture
 
@@ -111,6 +111,7 @@ def random(key: jax.Array, m: int, d: int, separation: Any, weights: Any = None)
     >>> bool(distances.min() >= 4.0)
     True
     """
+    checks.key("key", key)
     m, d, separation = _arguments(m, d, separation)
     if m == 1:
         return _scaled(np.zeros((1, d)), separation, weights)
@@ -132,11 +133,11 @@ def random(key: jax.Array, m: int, d: int, separation: Any, weights: Any = None)
 
 
 def _arguments(m: Any, d: Any, separation: Any) -> tuple[int, int, jax.Array]:
-    dtype = checks.floating("separation", separation).dtype
+    dtype = arrays.floating("separation", separation).dtype
     return (
         checks.count("m", m),
         checks.count("d", d),
-        checks.scalar("separation", separation, dtype, above=0),
+        arrays.scalar("separation", separation, dtype, above=0),
     )
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gemjax._base import checks
+from gemjax._base import arrays
 from gemjax._numerics.finite import safe_log
 from gemjax._numerics.pytree import record
 
@@ -85,10 +85,10 @@ class Target:
                 f"{name} must have points (N, d) and weights (N,), got {x.shape} and {w.shape}; "
                 "empirical makes one from raw points"
             )
-        checks.same_dtype(name, points=x, weights=w)
+        arrays.same_dtype(name, points=x, weights=w)
         if values:
-            checks.finite_rows(f"{name}.points", x)
-            checks.distribution(f"{name}.weights", w, "empirical")
+            arrays.finite_rows(f"{name}.points", x)
+            arrays.distribution(f"{name}.weights", w, "empirical")
         return Target(x, w, self.quadrature_error)
 
 
@@ -110,11 +110,11 @@ def empirical(points: Any, weights: Any = None) -> Target:
     >>> gj.empirical([[0.0], [1.0]], weights=[1.0, 3.0]).weights.tolist()
     [0.25, 0.75]
     """
-    points = checks.points("points", points)
+    points = arrays.points("points", points)
     N = points.shape[0]
     if weights is None:
         return Target(points, jnp.full((N,), 1 / N, points.dtype))
-    return Target(points, checks.weights("weights", weights, N, points.dtype))
+    return Target(points, arrays.weights("weights", weights, N, points.dtype))
 
 
 def checked_target(name: str, value: Any, *, values: bool = True) -> Any:

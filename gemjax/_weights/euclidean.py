@@ -13,14 +13,12 @@ from gemjax._base.settings import setting
 from gemjax._model.densities import Densities
 from gemjax._model.statistics import gains
 from gemjax._numerics.finite import log_normalise, safe_exp, safe_log
-from gemjax._numerics.pytree import record
 from gemjax._weights.rules import WeightRule, bounded
 
 # Shares of a step that are tried where all of it raises the loss.
 _SHARES = (0.5, 0.25, 0.1, 0.03, 0.01, 1e-3, 1e-4, 1e-6)
 
 
-@record
 @dataclasses.dataclass(frozen=True)
 class Euclidean(WeightRule):
     """To the projection of π + η r onto the simplex, η bounded by 1/max r.

@@ -10,12 +10,10 @@ from jax.typing import ArrayLike
 
 from gemjax._model.densities import Densities
 from gemjax._numerics.finite import safe_exp, safe_log
-from gemjax._numerics.pytree import record
 from gemjax._weights import sequential
 from gemjax._weights.rules import WeightRule
 
 
-@record
 @dataclasses.dataclass(frozen=True)
 class Newton(WeightRule):
     """Weights solved to optimality, as by `solve_weights`, in at most `weight_steps` steps.

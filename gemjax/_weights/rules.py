@@ -14,15 +14,16 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from gemjax._base import checks
 from gemjax._base.settings import setting
 from gemjax._model.densities import Densities
 from gemjax._model.statistics import duality_gap, ratios
 from gemjax._numerics.finite import largest, log_shift, tiny
-from gemjax._numerics.pytree import record
+from gemjax._numerics.pytree import Node
 
 
-class WeightRule:
-    """A weight rule: a frozen dataclass and pytree, its leaves its settings; derive to add one.
+class WeightRule(Node):
+    """A weight rule: derive a frozen dataclass to add one, a pytree whose leaves are its settings.
 
     Most rules are a `step` and nothing else; `solve` takes as many as are asked for.
 
@@ -61,7 +62,6 @@ class WeightRule:
         return last
 
 
-@record
 @dataclasses.dataclass(frozen=True)
 class Mirror(WeightRule):
     """Entropic mirror descent: π_i ∝ π_i exp(η r_i), with η the step size, or 1/max r if less.
@@ -82,7 +82,6 @@ class Mirror(WeightRule):
         return log_shift(log_weights, bounded(self.step_size, r) * r)
 
 
-@record
 @dataclasses.dataclass(frozen=True)
 class Multiplicative(WeightRule):
     """EM's own update, π_i r_i.
@@ -96,7 +95,6 @@ class Multiplicative(WeightRule):
         return log_shift(log_weights, jnp.log(jnp.where(r < tiny(r.dtype), tiny(r.dtype), r)))
 
 
-@record
 @dataclasses.dataclass(frozen=True)
 class Fixed(WeightRule):
     """The weights stay.
@@ -142,6 +140,7 @@ def _steps(
         going = ~(duality_gap(r) < tolerance)
         share = jax.lax.stop_gradient(rule.share(densities, log_weights, r))  # a choice
         step = rule.part(log_weights, r, share)
+        checks.same_form("the log-weights that step returns", step, log_weights)
         at = Step(log_weights, r, jnp.where(going, share, nothing))
         return jnp.where(going, step, log_weights), at, going
 

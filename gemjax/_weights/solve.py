@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gemjax._base import checks
+from gemjax._base import arrays, checks
 from gemjax._base.records import Status, WeightSolution
 from gemjax._families.identity import Identity
 from gemjax._model.densities import Densities
@@ -72,13 +72,13 @@ def solve_weights(
     if point_weights is None:
         w = jnp.full((N,), 1 / N, dtype)
     else:
-        w = checks.weights("point_weights", point_weights, N, dtype)
+        w = arrays.weights("point_weights", point_weights, N, dtype)
     if start is None:
         begin = jnp.full((n,), 1 / n, dtype)
     else:
-        begin = checks.weights("start", start, n, dtype)
+        begin = arrays.weights("start", start, n, dtype)
     _possible("log_densities", table, w)
-    tolerance = checks.scalar("tolerance", tolerance, dtype, least=0)
+    tolerance = arrays.scalar("tolerance", tolerance, dtype, least=0)
     return _solve(table, w, begin, tolerance, checks.count("max_steps", max_steps))
 
 
@@ -134,10 +134,10 @@ def _lay_out(table: jax.Array, w: jax.Array) -> Densities:
 
 def _table(name: str, value: Any) -> jax.Array:
     """(N, n) with N, n >= 1, where known without NaN and +inf."""
-    array = checks.floating(name, value)
+    array = arrays.floating(name, value)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name} must have shape (N, n) with N, n >= 1, got {array.shape}")
-    if checks.is_concrete(array):
+    if arrays.is_concrete(array):
         bad = np.isnan(array) | np.isposinf(array)
         if bad.any():
             where = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -149,7 +149,7 @@ def _table(name: str, value: Any) -> jax.Array:
 
 def _possible(name: str, table: jax.Array, w: jax.Array) -> None:
     """Every row of positive weight has a density somewhere, where that is known."""
-    if checks.is_concrete(table, w):
+    if arrays.is_concrete(table, w):
         empty = np.isneginf(table).all(axis=1) & (np.asarray(w) > 0)
         if empty.any():
             raise ValueError(

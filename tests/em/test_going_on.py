@@ -99,8 +99,9 @@ def test_it_stops_when_the_loss_hardly_changes(solver):
     np.testing.assert_allclose(fit.history.loss[:expected], short.history.loss)
     assert (fit.history.loss[expected:] == fit.loss).all()
     gj.raise_for_status(fit)
-    # It stays where it is at the same tolerance, and goes on at a smaller one, or without.
-    assert gj.fit(solver, TARGET, fit, num_iterations=9, tolerance=1e-6).num_iterations == expected
+    # It looks once more at the same tolerance, and goes on at a smaller one, or without.
+    again = gj.fit(solver, TARGET, fit, num_iterations=9, tolerance=1e-6)
+    assert (again.num_iterations, again.status) == (expected + 1, gj.Status.CONVERGED)
     more = gj.fit(solver, TARGET, fit, num_iterations=400 - expected)
     same(more.mixture, whole.mixture)
     assert more.status == gj.Status.OK
@@ -174,6 +175,36 @@ def test_in_a_batch_too_the_search_is_a_branch(tolerance):
         key, EM, TARGET, num_seeds=3, batch_size=3, escape=gj.Escape(KEY), **settings
     )
     assert " cond[" in str(jax.make_jaxpr(sweep)(KEY))
+
+
+def test_going_on_with_something_else():
+    target = gj.population(gj.make_mixture([[-3.0], [3.0], [12.0]]), num_nodes=64)
+    start = gj.make_mixture([[0.0], [12.0], [12.0]])
+    settings = {"num_iterations": 200, "tolerance": 1e-4}
+    stuck = gj.fit(EM, target, start, **settings)
+    free = gj.fit(EM, target, stuck, escape=gj.Escape(KEY), **settings)
+    assert (free.num_insertions, free.status) == (1, gj.Status.CONVERGED)
+    assert free.loss < stuck.loss - 0.5
+    moved = gj.Target(target.points + 1.0, target.weights)
+    again = gj.fit(EM, moved, free, **settings)
+    np.testing.assert_allclose(again.mixture.means, free.mixture.means + 1.0, atol=0.05)
+    for solver, fit in (
+        (gj.GradientEM(mean_rule="overrelaxed"), stuck),
+        (gj.GradientEM(mean_rule=optax.sgd(0.1)), stuck),
+        (EM, dataclasses.replace(stuck, monitor=None)),
+        (EM, dataclasses.replace(stuck, status=jnp.zeros(2, jnp.int32))),
+    ):
+        with pytest.raises(TypeError, match="mixture, a Fit to go on from with this solver, must"):
+            gj.fit(solver, target, fit, num_iterations=1)
+    with jax.numpy_dtype_promotion("standard"):
+        adam = gj.fit(gj.GradientEM(mean_rule=ADAM), TARGET, START, num_iterations=1)
+    with pytest.raises(TypeError, match="a Fit to go on from with this solver"):
+        gj.fit(gj.GradientEM(mean_rule=optax.sgd(0.1)), TARGET, adam, num_iterations=1)
+
+
+def test_a_bad_tolerance_under_jit_ends_in_the_status():
+    run = jax.jit(lambda t: gj.fit(EM, TARGET, START, num_iterations=2, tolerance=t).status)
+    assert [run(t) for t in (1e-9, jnp.nan, -1.0)] == [0, 1, 1]
 
 
 def test_a_fit_that_diverged_is_frozen():

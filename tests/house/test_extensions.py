@@ -16,7 +16,6 @@ import gemjax as gj
 KEY = jax.random.key(0)
 
 
-@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Damped(gj.rules.WeightRule):
     """A share of EM's update, in logarithms: π_i r_i^share."""
@@ -27,7 +26,6 @@ class Damped(gj.rules.WeightRule):
         return jax.nn.log_softmax(log_weights + self.share_of_em * jnp.log(r))
 
 
-@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class HeavyBall(gj.rules.MeanRule):
     """The gradient with momentum."""
@@ -43,7 +41,6 @@ class HeavyBall(gj.rules.MeanRule):
         return means + state, state
 
 
-@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Round(gj.covariance.Covariance):
     """One variance per component, fitted: features x, |x|², 1."""
@@ -60,7 +57,7 @@ class Round(gj.covariance.Covariance):
         return jnp.zeros_like(points[..., 0, :])
 
     def natural(self, means):
-        v = jnp.broadcast_to(self.variances, means.shape[:1])[:, None]
+        v = self.variances[:, None]
         constant = -0.5 * (jnp.sum(means**2, axis=1, keepdims=True) / v)
         constant = constant - 0.5 * means.shape[1] * jnp.log(v)
         return jnp.concatenate([means / v, -0.5 / v, constant], axis=1)
@@ -83,8 +80,8 @@ class Round(gj.covariance.Covariance):
         merged = jnp.where(total > 0, pair / jnp.where(total > 0, total, 1), self.variances[kept])
         return Round(self.variances.at[kept].set(merged).at[freed].set(jnp.min(self.variances)))
 
-    def candidates(self):
-        return Round(jnp.min(self.variances)[None])
+    def candidates(self, n):
+        return Round(jnp.full((n,), jnp.min(self.variances)))
 
     def num_parameters(self, n, d):
         return n
@@ -191,6 +188,93 @@ def test_fits_searches_and_insertions_of_a_family():
     assert gj.recovery(free.mixture, round_mixture(), tolerance=0.5).recovered
 
 
+def test_classes_with_the_same_fields_are_not_mixed_up():
+    """JAX would take one for the other, and with that its compiled code."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Twin(gj.rules.WeightRule):
+        share_of_em: float = 0.5
+
+        def step(self, log_weights, r):
+            return jax.nn.log_softmax(log_weights - self.share_of_em * jnp.log(r))
+
+    @dataclasses.dataclass(frozen=True)
+    class Wide(Round):
+        variances: jax.Array
+
+        def natural(self, means):
+            return Round(4 * self.variances).natural(means)
+
+    structure = jax.tree.structure
+    start = gj.make_mixture([[0.0, 0.0], [1.0, 1.0]])
+    for one, other in (
+        (Damped(), Twin()),
+        (gj.GradientEM(weight_rule=Damped()), gj.GradientEM(weight_rule=Twin())),
+        (gj.GradientEM(mean_rule=gj.rules.EM()), gj.GradientEM(mean_rule=gj.rules.Gradient())),
+        (gj.rules.Mirror(), gj.rules.Euclidean()),
+        (
+            dataclasses.replace(start, covariance=Round(jnp.ones(2))),
+            dataclasses.replace(start, covariance=Wide(jnp.ones(2))),
+        ),
+    ):
+        assert structure(one) != structure(other)
+    target = gj.empirical(gj.sample(KEY, round_mixture(), 50))
+    fits = [
+        gj.fit(gj.GradientEM(weight_rule=rule), target, start, num_iterations=2).mixture.weights
+        for rule in (Damped(), Twin())
+    ]
+    assert not np.allclose(*fits)
+
+
+@dataclasses.dataclass(frozen=True)
+class Counting:
+    """A solver with `init` and `step` alone, whose state begins with a plain number."""
+
+    factor: float = 1.0
+
+    def init(self, mixture):
+        return CountingState(mixture, 0)
+
+    def step(self, state, target):
+        mixture = dataclasses.replace(state.mixture, means=self.factor * state.mixture.means)
+        value = gj.loss(state.mixture, target)
+        return CountingState(mixture, state.count + 1), gj.Info(
+            value, 0 * value, value, jnp.int32(1)
+        )
+
+
+class Shrinking(Counting):
+    def step(self, state, target):
+        state, info = super().step(state, target)
+        mixture = dataclasses.replace(state.mixture, means=0.5 * state.mixture.means)
+        return dataclasses.replace(state, mixture=mixture), info
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class CountingState:
+    mixture: gj.Mixture
+    count: jax.Array
+
+
+for solver in (Counting, Shrinking):
+    jax.tree_util.register_dataclass(solver, data_fields=["factor"], meta_fields=[])
+
+
+def test_a_solver():
+    target, start = gj.empirical([[0.0], [1.0]]), gj.make_mixture([[8.0], [4.0]])
+    fit = gj.fit(Counting(0.5), target, start, num_iterations=2)
+    fit = gj.fit(Counting(0.5), target, fit, num_iterations=1)
+    assert (fit.state.count, fit.mixture.means.tolist()) == (3, [[1.0], [0.5]])
+    # Of the same structure to JAX, and not the same solver.
+    assert gj.fit(Shrinking(0.5), target, start, num_iterations=3).mixture.means[0] == 0.125
+    fits = [
+        gj.sweep(KEY, solver, target, num_seeds=2, num_components=2, num_iterations=3).mixture
+        for solver in (Counting(1.0), Shrinking(1.0))
+    ]
+    np.testing.assert_allclose(fits[1].means, fits[0].means / 8)
+
+
 def test_errors():
     target, start = gj.empirical([[0.0], [1.0]]), gj.make_mixture([[0.0]])
     run = lambda solver, mixture=start: gj.fit(solver, target, mixture, num_iterations=1)  # noqa: E731
@@ -214,7 +298,6 @@ def test_errors():
         def step(self, state, means, statistics):
             return means[:, :1], state
 
-    jax.tree_util.register_static(Shrinks)
     two = gj.empirical([[0.0, 1.0], [1.0, 2.0]])
     with pytest.raises(TypeError, match="must keep structure, shapes and dtypes"):
         gj.fit(
