@@ -91,10 +91,10 @@ def open_target(path: Path, scale: float, dtype: str, *, centred: bool) -> gj.Fi
     offset: Any = "mean" if centred else None
     with reading(path), asking(str(path)), np.errstate(over="ignore", invalid="ignore"):
         target = gj.from_npy(path, offset=offset, scale=scale, dtype=dtype)
-        farthest = float(np.linalg.norm(np.asarray(target.centre, np.float64))) + float(
-            target.radius
-        )
-        if not farthest <= _most(dtype, target.shape[1]):
+        centre = np.asarray(target.centre, np.float64)
+        if not float(np.linalg.norm(centre)) + float(target.radius) <= _most(
+            dtype, target.shape[1]
+        ):
             for first in range(0, target.shape[0], _ROWS):
                 part = _load(path, path, "r")[first : first + _ROWS].astype(np.float64)
                 part = part.reshape(len(part), -1)

@@ -6,131 +6,81 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-Check = Callable[[Any], bool]
+Form = dict[
+    str, Any
+]  # per key what its value is: a name in `_IS`, a form, or a list of one of them
+
+_IS: dict[str, Callable[[Any], bool]] = {
+    "text": lambda value: isinstance(value, str),
+    "flag": lambda value: isinstance(value, bool),
+    "count": lambda value: type(value) is int and 0 <= value < 2**63,
+    "size": lambda value: type(value) is int and 0 < value < 2**63,
+    "number": lambda value: value is None or type(value) in (int, float),
+    "scale": lambda value: type(value) in (int, float) and value > 0,
+    "share": lambda value: type(value) in (int, float) and 0 <= value <= 1,
+    "pair": lambda value: isinstance(value, list) and [*map(type, value)] == [float, float],
+    "digest": lambda value: isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value)),
+    "no data": lambda value: value is None or _IS["digest"](value),
+    "digests": lambda value: _is_table(value, _IS["digest"]),
+    "counts": lambda value: _is_table(value, _IS["count"]),
+    "settings": lambda value: _is_table(value, lambda entry: not isinstance(entry, dict)),
+    "versions": lambda value: _is_table(value, lambda entry: isinstance(entry, str | int)),
+    "tables": lambda value: _is_table(value, _IS["settings"]),
+}
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**63
+def _is_table(value: Any, check: Callable[[Any], bool]) -> bool:
+    return isinstance(value, dict) and all(map(check, value.values()))
 
 
-def _is_size(value: Any) -> bool:
-    return _is_count(value) and value > 0
+def _fits(value: Any, form: Any) -> bool:
+    if isinstance(form, list):
+        return isinstance(value, list) and bool(value) and all(_fits(v, form[0]) for v in value)
+    return not wrong(value, form) if isinstance(form, dict) else _IS[form](value)
 
 
-def _is_number(value: Any) -> bool:
-    return value is None or type(value) in (int, float)
-
-
-def _is_share(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value <= 1
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_digest(value: Any) -> bool:
-    return _is_text(value) and re.fullmatch("[0-9a-f]{64}", value) is not None
-
-
-def _all(check: Check, *, size: int | None = None) -> Check:
-    """A list of such values, not empty, or of a size."""
-    return lambda value: (
-        isinstance(value, list)
-        and (len(value) == size if size is not None else len(value) > 0)
-        and all(map(check, value))
-    )
-
-
-def _table(check: Check) -> Check:
-    """A table with such values."""
-    return lambda value: isinstance(value, dict) and all(map(check, value.values()))
-
-
-def _has(form: dict[str, Check]) -> Check:
-    return lambda value: not wrong(value, form)
-
-
-def wrong(content: Any, form: dict[str, Check]) -> str:
+def wrong(content: Any, form: Form) -> str:
     """What is wrong with a record, "" if nothing is; what a form does not know is left alone.
 
     Keys with a question mark may be missing.
     """
     if not isinstance(content, dict):
         return "it is no table"
-    for key, check in form.items():
-        name, optional = key.rstrip("?"), key.endswith("?")
-        if name not in content:
-            if not optional:
-                return f"{name} is missing"
-        elif not check(content[name]):
+    for key, inner in form.items():
+        name = key.rstrip("?")
+        if name not in content and name == key:
+            return f"{name} is missing"
+        if name in content and not _fits(content[name], inner):
             return f"{name} is not what gemjax writes there"
     return ""
 
 
-def _is_setting(value: Any) -> bool:
-    return not isinstance(value, dict)
-
-
-_MADE_BY = _table(lambda value: isinstance(value, str | int))
-_MANIFEST = {"config": _table(_table(_is_setting))}
-MANIFESTS: dict[str, dict[str, Check]] = {
-    "fit": _MANIFEST,
-    "run": _MANIFEST
-    | {
-        "data_sha256": lambda value: value is None or _is_digest(value),
-        "seeds_per_piece": _is_size,
-        "made_by": _MADE_BY,
-    },
+# fmt: off
+MANIFESTS: dict[str, Form] = {
+    "fit": {"config": "tables"},
+    "run": {"config": "tables", "data_sha256": "no data", "seeds_per_piece": "size",
+            "made_by": "versions"},
 }
-_POINT: dict[str, Check] = {
-    "settings": _table(_is_setting),
-    "num_seeds": _is_size,
-    "record_every": _is_size,
-    "num_diverged": _is_count,
-    "outcomes?": _table(_is_count),
-    "success_rate?": _is_share,
-    "success_interval_95?": _all(_is_share, size=2),
-    "num_birth_optimal?": _is_count,
-    "num_reached?": _is_count,
-    "reach?": _is_number,
-} | {
-    f"{key}?": _is_number
-    for key in (
-        "median_loss", "best_loss", "truth_loss", "median_excess_loss", "median_num_active",
-        "median_num_iterations", "median_iterations",
-    )
-}  # fmt: skip
-_COMPONENTS: dict[str, Check] = {
-    "columns": _all(_is_text),
-    "scale": lambda value: type(value) in (int, float) and value > 0,
-    "num_points": _is_size,
+_POINT = {
+    "settings": "settings", "num_seeds": "size", "record_every": "size", "num_diverged": "count",
+    "outcomes?": "counts", "success_rate?": "share", "success_interval_95?": "pair",
+    "num_birth_optimal?": "count", "num_reached?": "count",
+    **dict.fromkeys(
+        ("reach?", "median_loss?", "best_loss?", "truth_loss?", "median_excess_loss?",
+         "median_num_active?", "median_num_iterations?", "median_iterations?"), "number"),
 }
-_CERTIFICATE: dict[str, Check] = {
-    "birth_at": _all(_is_number),
-    "birth_optimal": lambda value: isinstance(value, bool),
-    "npmle_usable": lambda value: isinstance(value, bool),
-    "birth_agreed": _is_count,
-    "num_starts": _is_count,
-} | dict.fromkeys(
-    ("birth_gain", "birth_price", "npmle_gap", "npmle_points", "duality_gap"), _is_number
-)
-_SUMMARY: dict[str, Check] = {
-    "wall_seconds": lambda value: type(value) in (int, float) and value >= 0,
-    "device": _is_text,
-    "sha256?": _table(_is_digest),
+_DRAWN = {"columns": ["text"], "scale": "scale", "num_points": "size"}
+_CERTIFICATE = {
+    "birth_at": ["number"], "birth_optimal": "flag", "npmle_usable": "flag",
+    "birth_agreed": "count", "num_starts": "count",
+    **dict.fromkeys(
+        ("birth_gain", "birth_price", "npmle_gap", "npmle_points", "duality_gap"), "number"),
 }
-SUMMARIES: dict[str, dict[str, Check]] = {
-    "run": _SUMMARY
-    | {"source?": _is_text, "points": _all(_has(_POINT)), "components?": _has(_COMPONENTS)},
-    "fit": _SUMMARY
-    | {
-        "data": _is_text,
-        "loss_nats_per_point": _is_number,
-        "num_active": _is_count,
-        "num_iterations": _is_count,
-        "num_insertions?": _is_count,
-        "components": _has(_COMPONENTS),
-        "certificate?": _has(_CERTIFICATE),
-    },
+_ALL = {"wall_seconds": "scale", "device": "text", "sha256?": "digests"}
+SUMMARIES: dict[str, Form] = {
+    "run": {**_ALL, "source?": "text", "points": [_POINT], "components?": _DRAWN},
+    "fit": {**_ALL, "data": "text", "loss_nats_per_point": "number", "num_active": "count",
+            "num_iterations": "count", "num_insertions?": "count", "components": _DRAWN,
+            "certificate?": _CERTIFICATE},
 }
+# fmt: on

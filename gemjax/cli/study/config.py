@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import difflib
 import itertools
+import json
 import math
 import tomllib
 import types
@@ -60,7 +61,9 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> Config:
         content = _parsed(text)
         for override in overrides:
             _override(content, override)
-    return build(content, path)
+        loaded = build(content, path)
+        json.dumps(loaded.resolved, ensure_ascii=False).encode()  # as config.toml will be written
+    return loaded
 
 
 def _parsed(text: str) -> dict[str, Any]:
@@ -130,8 +133,6 @@ def _override(content: dict[str, Any], override: str) -> None:
         if not isinstance(error.__cause__, tomllib.TOMLDecodeError):
             raise InputError(f"--set {brief(place, 80)}: {error}") from None
         value = text.strip()  # an unquoted string
-    if not text.isprintable() and not isinstance(value, str):
-        raise InputError(f"--set {brief(override, 80)}: must be one line")
     target = content.setdefault(table, {})
     if isinstance(target, dict):
         target[key] = value
@@ -161,8 +162,6 @@ def _convert(table: str, key: str, value: Any) -> Any:
         most = _MOST_SEED if key == "seed" else _MOST_INT
         if type(value) is int and value > most:
             raise ValueError(f"at most {most}")
-        if isinstance(value, str) and not value.isprintable():
-            raise ValueError("text on one line")
     except ValueError as error:
         note = ""
         if isinstance(value, list) and table not in _SWEPT:
