@@ -19,6 +19,7 @@ from gemjax.cli.files.read import read_points
 from gemjax.cli.files.write import finite, write_csv
 from gemjax.cli.report import figures
 from gemjax.cli.report.canvas import plain
+from gemjax.cli.study import config, cost
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -310,3 +311,15 @@ def test_texts_are_brief():
     assert finite({"a": [1.0, float("nan"), {"b": float("inf")}]}) == {
         "a": [1.0, None, {"b": None}]
     }
+
+
+def test_what_takes_days_is_told_and_what_finds_no_disk_is_refused(tmp_path, monkeypatch):
+    long = {"num_iterations": 10**6, "record_every": 10**6}
+    tables = {"truth": {}, "solver": long, "sweep": {"num_seeds": 5000}}
+    points, told = config.build(tables, None).points, []
+    cost.check(points, tmp_path / "a" / "b", 8, on_cpu=True, tell=told.append)
+    assert len(told) == 1
+    assert "days of work" in told[0]
+    monkeypatch.setattr(cost.shutil, "disk_usage", lambda place: (0, 0, 1000))
+    with pytest.raises(InputError, match=r"results take .* free"):
+        cost.check(points, tmp_path, 8, on_cpu=True)
