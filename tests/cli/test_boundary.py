@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -320,6 +321,6 @@ def test_what_takes_days_is_told_and_what_finds_no_disk_is_refused(tmp_path, mon
     cost.check(points, tmp_path / "a" / "b", 8, on_cpu=True, tell=told.append)
     assert len(told) == 1
     assert "days of work" in told[0]
-    monkeypatch.setattr(cost.shutil, "disk_usage", lambda place: (0, 0, 1000))
+    monkeypatch.setattr(cost.shutil, "disk_usage", lambda place: SimpleNamespace(free=1000))
     with pytest.raises(InputError, match=r"results take .* free"):
         cost.check(points, tmp_path, 8, on_cpu=True)
