@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib.util
 import os
 import sys
@@ -20,7 +22,8 @@ except ImportError as error:
 from gemjax import __version__
 from gemjax.cli import fit, options
 from gemjax.cli import record as records
-from gemjax.cli.files.read import InputError
+from gemjax.cli.files import folder
+from gemjax.cli.files.boundary import InputError, brief
 from gemjax.cli.process import devices
 from gemjax.cli.process.interrupt import STOPPED, Ended, one_line, sigterm
 from gemjax.cli.process.progress import Display, Progress
@@ -78,8 +81,8 @@ def run_command(
         devices.join()
     chosen = devices.choose(device_request)
     out = out or Path("runs") / path.stem
-    draw = None if no_figures else _figures()
-    advice = f"what is finished is kept in {out}: go on with --resume"
+    draw = None if no_figures else _forgiving(_figures())
+    advice = functools.partial(folder.advice, out)
     with one_line(advice), sigterm(advice) as end_if_terminated, Display("seeds") as display:
 
         def on_piece(progress: Progress) -> None:
@@ -91,7 +94,7 @@ def run_command(
             tell=display.tell,
         )  # fmt: skip
     if record is not None:  # else another process of this run has it
-        tables.show(record)
+        _show(record)
 
 
 @app.command(name="fit")
@@ -120,13 +123,14 @@ def fit_command(
     loaded = options.config_of(settings, data)
     # x.csv.gz and x.csv both go to runs/x.
     out = out or Path("runs") / data.name.split(".")[0]
-    draw = None if no_figures else _figures()
-    with one_line("there is no result"), Display("iterations", remaining=True) as display:
+    draw = None if no_figures else _forgiving(_figures())
+    end = one_line(lambda: "there is no result")
+    with options.named(), end, Display("iterations", remaining=True) as display:
         record = fit.run(
             loaded, out, force=force, labels=labels, responsibilities=responsibilities, draw=draw,
-            on_progress=display.show,
+            on_progress=display.show, tell=display.tell,
         )  # fmt: skip
-    tables.show(record)
+    _show(record)
 
 
 @app.command(name="draw")
@@ -138,9 +142,14 @@ def draw_command(
     Example: gemjax draw runs/exact_vs_over
     """
     draw = _figures("")
-    with one_line("not all figures are drawn"), records.opened(path) as record:
-        draw(record)
-    tables.show(record)
+    with one_line(lambda: "not all figures are drawn"), records.opened(path) as record:
+        try:
+            draw(record)
+        except (InputError, OSError):
+            raise
+        except Exception as error:
+            raise InputError(f"{path}: its arrays are not those of its summary: {error}") from error
+    _show(record)
 
 
 def _figures(otherwise: str = ", or leave them out with --no-figures") -> records.Draw:
@@ -152,6 +161,45 @@ def _figures(otherwise: str = ", or leave them out with --no-figures") -> record
     return figures.draw
 
 
+def _forgiving(draw: records.Draw) -> records.Draw:
+    """`draw`, whose failure is told, and is none of the run's."""
+
+    def drawn(record: records.Record) -> None:
+        try:
+            draw(record)
+        except Exception as error:
+            again = f"`gemjax draw {record.folder}` tries again"
+            _say(f"the results are complete, but not all figures: {brief(error, 100)}; {again}")
+
+    return drawn
+
+
+def _show(record: records.Record) -> None:
+    """Prints what a record says. Its results are complete, whether that can be printed or not."""
+    try:
+        tables.show(record)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # who reads has read enough; rich then exits
+        _close_stdout()
+    except (OSError, ValueError) as error:
+        _close_stdout()
+        _say(f"the results are complete in {record.folder}, but cannot be printed: {error}")
+
+
+def _close_stdout() -> None:
+    """Lets what could not be printed go, so that the end of the process does not try again."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say(line: str) -> None:
+    """One line on stderr, if there is one."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            print(f"gemjax: {brief(line)}", file=sys.stderr, flush=True)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; returns the exit code, which `gemjax run --help` explains."""
     try:
@@ -160,18 +208,30 @@ def main(arguments: list[str] | None = None) -> int:
         outcome = STOPPED
     except (typer.exceptions.TyperException, InputError, Ended) as error:
         message = getattr(error, "format_message", error.__str__)()
-        print(f"gemjax: {message}", file=sys.stderr)
+        if message:  # without arguments there is help and no message
+            _say(message)
         return error.code if isinstance(error, Ended) else 2
+    except (BrokenPipeError, SystemExit):  # who reads the help has read enough; typer then exits
+        _close_stdout()
+        return 0
+    except OSError as error:
+        _close_stdout()
+        _say(str(error))
+        return 1
     if outcome == STOPPED:
-        print("gemjax: stopped; there is no result", file=sys.stderr)
+        _say("stopped; there is no result")
     return outcome if isinstance(outcome, int) else 0
 
 
 def process() -> None:
     """The program `gemjax`: `main`, and the end of the process."""
+    if sys.stdout is not None:
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a poor terminal
     code = main()
     if code:
         # An orderly exit would wait for whatever JAX is still computing.
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    stream.flush()
         os._exit(code)

@@ -15,7 +15,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 import gemjax as gj
-from gemjax.cli.files.read import InputError, column_names, open_target, read_weighted
+from gemjax.cli.files.boundary import InputError, asking
+from gemjax.cli.files.read import check_range, open_target, read_weighted
+from gemjax.cli.files.table import column_names
 from gemjax.cli.study.settings import GridPoint, TargetTable, TruthTable, start_settings
 
 _SEGMENTS = 20  # of a fit that shows its progress
@@ -37,6 +39,7 @@ class Case:
     init: Callable[[jax.Array, Any, int], gj.Mixture]
     solver: gj.Solver
     escape: gj.Escape | None
+    where: str = "the config"
 
     @property
     def key(self) -> jax.Array:
@@ -74,25 +77,28 @@ class Found(NamedTuple):
     certificate: gj.Certificate | None
 
 
-def build(point: GridPoint, folder: Path) -> Case:
-    """The case of a grid point; paths are relative to `folder`."""
+def build(point: GridPoint, folder: Path, where: str = "the config") -> Case:
+    """The case of a grid point; paths are relative to `folder`, and messages say `where`."""
+    with asking(where):
+        return _build(point, folder, where)
+
+
+def _build(point: GridPoint, folder: Path, where: str) -> Case:
     dtype = jnp.dtype(point.target.dtype)
     truth = None if point.truth is None else _truth(point.truth, dtype)
     target, columns, units = _target(point.target, truth, folder)
     if truth is not None and truth.means.shape[1] != target.shape[1]:
         raise InputError(
-            f"truth has dimension {truth.means.shape[1]}, the data of {point.target.path} "
-            f"{target.shape[1]}; they must agree"
+            f"[truth] has dimension {truth.means.shape[1]}, the data of {point.target.path} "
+            f"{target.shape[1]}; they must agree: see truth.dim, truth.means, target.columns"
         )
     truth_loss = None if truth is None else float(gj.loss(truth, target))
     case = Case(
         point, truth, truth_loss, target, columns, units, _init(point.model, truth),
-        _solver(point.solver, truth_loss), None,
+        _solver(point.solver, truth_loss), None, where,
     )  # fmt: skip
-    try:
+    with asking(f'model.init = "{point.model.init}"'):
         jax.eval_shape(case.start, 0)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{point.model.init}: {error}") from None
     if not point.solver.escape:
         return case
     every = point.escape.every
@@ -131,11 +137,15 @@ def _target(
         if table.on_disk:
             target = open_target(path, table.scale, table.dtype, centred=centred)
             return target, column_names(target.shape[1]), target.units
-        points, weights, columns = read_weighted(path, table.columns, table.weights)
+        data = read_weighted(path, table.columns, table.weights)
+        points, weights, columns, _ = data
         offset = np.average(points, axis=0, weights=weights) if centred else np.zeros(len(columns))
         units = gj.Units(offset, table.scale)
         heft = None if weights is None else jnp.asarray(weights, table.dtype)
-        target = gj.empirical(jnp.asarray(units.to_model(points), table.dtype), heft)
+        with np.errstate(over="ignore"):
+            inside = units.to_model(points)
+        check_range(path, data, inside, table.dtype)
+        target = gj.empirical(jnp.asarray(inside, table.dtype), heft)
         return target, columns, units
     assert truth is not None  # checked with the config
     if table.kind == "population":
@@ -167,12 +177,13 @@ def fit_block(
 ) -> Found:
     """Fits a block of seeds."""
     length = case.point.solver
-    fits = gj.sweep(
-        case.key, case.solver, case.target, num_seeds=num_seeds, first_seed=first_seed,
-        num_components=case.point.model.num_components, init=case.init, escape=case.escape,
-        num_iterations=length.num_iterations, tolerance=length.tolerance,
-        record_every=length.record_every, batch_size=batch_size, mesh=mesh,
-    )  # fmt: skip
+    with asking(case.where):
+        fits = gj.sweep(
+            case.key, case.solver, case.target, num_seeds=num_seeds, first_seed=first_seed,
+            num_components=case.point.model.num_components, init=case.init, escape=case.escape,
+            num_iterations=length.num_iterations, tolerance=length.tolerance,
+            record_every=length.record_every, batch_size=batch_size, mesh=mesh,
+        )  # fmt: skip
     _wait(fits)
     # What several processes computed together, each now goes on with by itself.
     return assess(case, jax.tree.map(np.asarray, fits))
@@ -217,10 +228,11 @@ def follow_weights(case: Case) -> np.ndarray:
 def _go_on(
     case: Case, start: gj.Mixture | gj.Fit, num_iterations: int, record_every: int
 ) -> gj.Fit:
-    return gj.fit(
-        case.solver, case.target, start, num_iterations=num_iterations, record_every=record_every,
-        tolerance=case.point.solver.tolerance, escape=case.escape,
-    )  # fmt: skip
+    with asking(case.where):
+        return gj.fit(
+            case.solver, case.target, start, num_iterations=num_iterations,
+            record_every=record_every, tolerance=case.point.solver.tolerance, escape=case.escape,
+        )  # fmt: skip
 
 
 def assess(case: Case, fits: gj.Fit) -> Found:

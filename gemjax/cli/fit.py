@@ -16,9 +16,10 @@ import gemjax as gj
 from gemjax.cli import case, record, results
 from gemjax.cli.case import Case
 from gemjax.cli.files import folder
-from gemjax.cli.files.read import InputError
+from gemjax.cli.files.boundary import InputError, asking
 from gemjax.cli.files.write import jsonable, replacing, write_csv
 from gemjax.cli.record import Record
+from gemjax.cli.study import cost
 from gemjax.cli.study.config import Config
 
 _ROWS = 16_384  # points per block when labels or responsibilities are written
@@ -27,17 +28,26 @@ _ROWS = 16_384  # points per block when labels or responsibilities are written
 def run(
     config: Config, out: Path, *, force: bool, labels: bool, responsibilities: bool,
     draw: record.Draw | None, on_progress: Callable[[int, int], None],
+    tell: Callable[[str], None],
 ) -> Record:  # fmt: skip
     """Fits the one case of `config`, writes the folder `out` and returns its record."""
     begun, point = time.perf_counter(), config.points[0]
     manifest = {"command": "fit", "config": config.resolved}
     folder.check(out, manifest, force=force)
+    data = str(point.target.path)
+    with asking(data):
+        cost.check([point], out, 1, on_cpu=True)
     if point.target.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    at = case.build(point, config.folder)
+    at = case.build(point, config.folder, data)
+    of_points = float(at.target.shape[0]) * point.model.num_components if responsibilities else 0.0
+    disk = of_points * np.dtype(point.target.dtype).itemsize
+    on_cpu = jax.default_backend() == "cpu"
+    with asking(data):
+        cost.check([point], out, 1, on_cpu=on_cpu, shape=at.target.shape, disk=disk, tell=tell)
     fit, best_seed, losses = case.fit_best(at, on_progress)
     if int(fit.status) == gj.Status.DIVERGED:
-        raise InputError(f"the fit diverged: {gj.Status.DIVERGED.message}")
+        raise InputError(f"{data}: the fit diverged: {gj.Status.DIVERGED.message}")
     order = np.argsort(-np.asarray(fit.mixture.weights), kind="stable")
     mixture = dataclasses.replace(
         fit.mixture, means=fit.mixture.means[order], log_weights=fit.mixture.log_weights[order]

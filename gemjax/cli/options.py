@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gemjax.cli.files.read import InputError
+from gemjax.cli.files.boundary import InputError
 from gemjax.cli.study.config import FIELDS, HINTS, Config, build
 
 
@@ -106,8 +107,15 @@ def config_of(given: dict[str, Any], data: Path) -> Config:
         if value is not None:
             content.setdefault(table, {})[key] = value
     content["target"] |= {"kind": "file", "path": str(data)}
-    try:
+    with named():
         return build(content, None)
+
+
+@contextlib.contextmanager
+def named() -> Iterator[None]:
+    """Messages speak of options in the place of keys."""
+    try:
+        yield
     except InputError as error:
         raise InputError(_KEY.sub(_named, str(error))) from None
 

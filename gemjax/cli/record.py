@@ -19,8 +19,9 @@ import numpy as np
 
 from gemjax.cli.case import Case
 from gemjax.cli.files import folder
-from gemjax.cli.files.read import InputError, read_arrays
-from gemjax.cli.files.write import write_arrays, write_json
+from gemjax.cli.files.boundary import InputError, is_count
+from gemjax.cli.files.read import digest, read_arrays
+from gemjax.cli.files.write import finite, write_arrays, write_json
 from gemjax.cli.process import devices
 from gemjax.cli.results import Arrays
 
@@ -53,7 +54,7 @@ class Record:
         grid: list[Arrays] = [{} for _ in self.summary.get("points", [None])]
         for name, array in self._read("history.npz").items():
             stem, _, index = name.rpartition("_")
-            if index.isdigit() and int(index) < len(grid):
+            if is_count(index) and int(index) < len(grid):
                 grid[int(index)][stem] = array
         return grid
 
@@ -75,11 +76,22 @@ def opened(out: Path) -> Iterator[Record]:
         form = summary.get("format")
         if not isinstance(form, int):
             raise InputError(f"{out}: an earlier gemjax wrote it, without what figures need")
+        if form < 1:
+            raise InputError(f"{out / 'summary.json'}: damaged, there is no format {form}")
         if form > FORMAT:
             raise InputError(
                 f"{out}: has format {form}, and this gemjax draws up to {FORMAT}: install a newer"
             )
+        folder.checked_summary(out, command)
         yield Record(out, command, summary)
+
+
+def is_whole(out: Path, summary: dict[str, Any]) -> bool:
+    """Whether the results in a folder are those that its summary was written with."""
+    digests = summary.get("sha256", {})
+    needed = {"results.csv", "history.npz"} <= digests.keys() <= set(folder.RESULTS)
+    there = needed and all((out / name).is_file() for name in digests)
+    return there and all(digest(out / name) == known for name, known in digests.items())
 
 
 def finish(
@@ -94,7 +106,9 @@ def finish(
     write_arrays(out / "history.npz", flat)
     if components:
         write_arrays(out / "components.npz", components)
-    summary = json.loads(json.dumps({"format": FORMAT, **summary, **devices.provenance()}))
+    digests = {name: digest(out / name) for name in folder.RESULTS if (out / name).exists()}
+    made = {"format": FORMAT, **summary, **devices.provenance(), "sha256": digests}
+    summary = json.loads(json.dumps(finite(made)))
     record = dataclasses.replace(record, summary=summary)
     if draw is not None:
         draw(record)

@@ -162,6 +162,12 @@ COLUMNS = (
       for field in dataclasses.fields(gj.Info)),
 )
 # fmt: on
+_FLAGS = {"recovered", "npmle_usable", "birth_optimal"}
+_COUNTS = {  # and codes, with the largest that there is
+    "status": max(gj.Status), "outcome": max(gj.Outcome),
+    **dict.fromkeys(("most_served", "most_sharing", "num_missed", "num_active", "num_insertions",
+                     "num_iterations", "history_num_active"), 2**31 - 1),
+}  # fmt: skip
 
 
 def arrays_of(found: Found, point: GridPoint) -> Arrays:
@@ -178,12 +184,27 @@ def fits(arrays: Arrays, num_seeds: int, point: GridPoint) -> bool:
     expected = {column.name: column.shape for column in COLUMNS if column.is_of(point)}
     if arrays.keys() != expected.keys():
         return False
+    if arrays["means"].ndim != 3:
+        return False
     d = arrays["means"].shape[-1]
     lengths = {"T": point.num_records, "n": point.model.num_components, "d": d}
     return all(
         arrays[name].shape == (num_seeds, *(lengths[axis] for axis in shape))
+        and _is_in_range(name, arrays[name], point.target.dtype)
         for name, shape in expected.items()
+    ) and all(
+        np.isfinite(arrays[name][is_good(arrays["status"])]).all()
+        for name in ("loss", "means", "weights")
     )
+
+
+def _is_in_range(name: str, values: np.ndarray, dtype: str) -> bool:
+    if name in _FLAGS:
+        return values.dtype == bool
+    if name in _COUNTS:
+        in_range = values.dtype.kind == "i" and ((values >= 0) & (values <= _COUNTS[name])).all()
+        return bool(in_range)
+    return values.dtype == dtype and not (name == "weights" and (values < 0).any())
 
 
 def derived(arrays: Arrays, point: GridPoint, truth_loss: Any) -> Arrays:

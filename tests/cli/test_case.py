@@ -90,7 +90,9 @@ def test_columns_say_which_arrays_a_block_leaves():
 
 
 def test_a_start_that_cannot_be_is_told_before_the_work():
-    with pytest.raises(InputError, match="spectral: rank must be at most the dimension d = 2"):
+    with pytest.raises(
+        InputError, match='init = "spectral": rank must be at most the dimension d = 2'
+    ):
         build(model={"init": "spectral", "rank": 3})
     means = np.asarray(build(model={"init": "spectral", "rank": 1}).start(0).means)
     assert np.linalg.matrix_rank(means - means[0], tol=1e-6) == 1

@@ -8,10 +8,11 @@ import gemjax as gj
 ROOT = Path(gj.__file__).parent
 # fmt: off
 ORDER = [
-    "files.read", "files.write", "files.folder", "process.devices", "process.memory",
-    "process.interrupt", "process.progress", "study.settings", "study.config", "case", "results",
-    "record", "report.tables", "report.canvas", "report.study_figures", "report.fit_figures",
-    "report.figures", "study.pieces", "study.run", "fit", "options", "app",
+    "files.boundary", "process.memory", "files.table", "files.read", "files.write", "files.whole",
+    "files.folder", "process.devices", "process.interrupt", "process.progress", "study.settings",
+    "study.config", "study.cost", "case", "results", "record", "report.tables", "report.canvas",
+    "report.study_figures", "report.fit_figures", "report.figures", "study.pieces", "study.run",
+    "fit", "options", "app",
 ]
 # fmt: on
 FILES = {

@@ -8,13 +8,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import shutil
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gemjax.cli.files.read import InputError
-from gemjax.cli.files.write import write_json
+from gemjax.cli.files.boundary import InputError, brief, read_json
+from gemjax.cli.files.whole import MANIFESTS, SUMMARIES, wrong
+from gemjax.cli.files.write import TEMPORARY, write_json
 
 try:
     import fcntl
@@ -24,10 +26,17 @@ except ImportError:  # Windows
 _MANIFEST = "manifest.json"
 _LOCK = "gemjax.lock"
 _SUMMARY = "summary.json"
-_OURS = (  # the summary goes first: without it a folder is not a finished run
-    _SUMMARY, "results.csv", "history.npz", "components.csv", "components.npz", "labels.csv",
-    "responsibilities.npy", "config.toml", "figures", "pieces",
+RESULTS = (
+    "results.csv", "history.npz", "components.csv", "components.npz", "labels.csv",
+    "responsibilities.npy",
 )  # fmt: skip
+_FILES = (_SUMMARY, *RESULTS, "config.toml")  # without a summary a folder is not finished
+# What is gemjax's own, by its folder within the output folder: the one list of what is removed.
+_OWN = {
+    "": "|".join(map(re.escape, _FILES)),
+    "pieces": r"point-[0-9]{4,}-seed-[0-9]{6,}\.npz",
+    "figures": r"(success|outcomes|loss|iterations|weights(-[0-9]+)?|convergence|components)\.png",
+}
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # not the fault of the place chosen
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
@@ -39,10 +48,12 @@ def check(
 
     Returns the manifest of the run in it that is to go on, None where one is to start.
     """
-    if (out / _LOCK).exists():
-        with _lock(out):
+    try:
+        _check_places(out)
+        with _lock(out) if (out / _LOCK).exists() else contextlib.nullcontext():
             return _earlier(out, manifest, force=force, resume=resume)
-    return _earlier(out, manifest, force=force, resume=resume)
+    except OSError as error:
+        raise _no_place(out, error) from None
 
 
 @contextlib.contextmanager
@@ -55,30 +66,63 @@ def claim(
     """
     with _lock(out):
         earlier = _earlier(out, manifest, force=force, resume=resume)
-        for leftover in out.rglob(".*.tmp"):  # of a process that was killed
-            leftover.unlink()
         if earlier is None:
-            for name in _OURS:
-                path = out / name
-                if path.is_dir():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink(missing_ok=True)
+            _clean(out, "{own}|{temporary}")
             write_json(out / _MANIFEST, {"program": "gemjax", **manifest})
+        else:
+            _clean(out, "{temporary}")  # of a process that was killed
         yield earlier
+
+
+def is_own(place: str, name: str) -> bool:
+    """Whether a file in "pieces", "figures" or the folder itself, "", has a name of gemjax's."""
+    return re.fullmatch(_OWN[place], name) is not None
+
+
+def _clean(out: Path, which: str) -> None:
+    """Removes files of gemjax's own, and folders that are empty without them. Nothing else."""
+    for place, own in _OWN.items():
+        written = own if place else f"{own}|{re.escape(_MANIFEST)}"
+        names = which.format(own=f"({own})", temporary=TEMPORARY.format(f"({written})"))
+        for path in (out / place).iterdir() if (out / place).is_dir() else ():
+            if re.fullmatch(names, path.name) and not path.is_dir():
+                path.unlink()
+        if place and "own" in which:
+            with contextlib.suppress(OSError):  # there is none, or it holds something else
+                (out / place).rmdir()
+
+
+def advice(out: Path) -> str:
+    """What to do after a run ended early, by what `out` then holds."""
+    if (out / _MANIFEST).is_file() and (out / "pieces").is_dir():
+        return f"what is finished is kept in {out}: go on with --resume"
+    return f"nothing is kept in {out}: it has no run in it, or was moved or removed meanwhile"
 
 
 def summary(out: Path) -> dict[str, Any] | None:
     """summary.json of a finished result, None where there is none."""
-    return _content(out / _SUMMARY)
+    path = out / _SUMMARY
+    return read_json(path) if path.exists() else None
+
+
+def checked_summary(out: Path, command: str) -> dict[str, Any] | None:
+    """The same, as a whole record that all else may rely on."""
+    again = "; remove it, and --resume puts the results together again" * (command == "run")
+    try:
+        content = summary(out)
+    except InputError as error:
+        raise InputError(f"{error}{again}") from None
+    if content is not None and (what := wrong(content, SUMMARIES[command])):
+        raise InputError(f"{out / _SUMMARY}: damaged, {what}{again}")
+    return content
 
 
 @contextlib.contextmanager
 def finished(out: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Holds the finished result in `out`; yields its command and its summary."""
-    manifest, content = _content(out / _MANIFEST) or {}, summary(out)
-    command = manifest.get("command")
-    if manifest.get("program") != "gemjax" or content is None or command not in ("run", "fit"):
+    manifest = read_json(out / _MANIFEST) if (out / _MANIFEST).exists() else {}
+    content, command = summary(out), str(manifest.get("command"))
+    if manifest.get("program") != "gemjax" or content is None or command not in MANIFESTS:
         raise InputError(f"{out}: holds no finished result of `gemjax run` or `gemjax fit`")
     with _lock(out):
         yield command, content
@@ -88,7 +132,8 @@ def differences(old: dict[str, Any], new: dict[str, Any], place: Any) -> list[st
     """Every key, as "table.key", whose values differ."""
     flat_old, flat_new = _flat(old), _flat(new)
     return [
-        f"{key}: {flat_old.get(key, 'not set')} in {place}, {flat_new.get(key, 'not set')} now"
+        f"{key}: {brief(flat_old.get(key, 'not set'), 60)} in {place}, "
+        f"{brief(flat_new.get(key, 'not set'), 60)} now"
         for key in flat_old | flat_new
         if flat_old.get(key) != flat_new.get(key)
     ]
@@ -113,9 +158,9 @@ def _earlier(
     if earlier is None or force:
         return None
     replace = "choose another folder, or replace it with --force"
-    is_run = earlier.get("command") == "run" and "config" in earlier
+    is_run = earlier.get("command") == "run"
     if not resume:
-        if is_run and summary(out) is None:
+        if is_run and not (out / _SUMMARY).exists():
             raise InputError(
                 f"--out {out}: holds an unfinished run; go on with `gemjax run` and --resume, "
                 "or replace it with --force"
@@ -123,10 +168,12 @@ def _earlier(
         raise InputError(f"--out {out}: holds another run; {replace}")
     if not is_run:
         raise InputError(f"--out {out}: holds nothing that --resume can go on with; {replace}")
-    changed = differences(earlier["config"], manifest["config"], out)
+    if what := wrong(earlier, MANIFESTS["run"]):
+        raise InputError(f"--out {out}: {_MANIFEST} is damaged, {what}; {replace}")
+    changed = differences(earlier["config"], manifest["config"], "that run")
     if changed:
-        what = "; ".join(changed)
-        raise InputError(f"--out {out}: holds a run of another config; {replace}: {what}")
+        what = brief("; ".join(changed), 160)
+        raise InputError(f"--out {out}: holds a run of another config: {what}; {replace}")
     if earlier["data_sha256"] != manifest["data_sha256"]:
         raise InputError(
             f"--out {out}: holds a run of other data; target.path = "
@@ -137,28 +184,52 @@ def _earlier(
 
 def _read(out: Path) -> dict[str, Any] | None:
     """The manifest in `out`, None where there is no run; refuses what gemjax did not make."""
+    if out.is_symlink() and not out.exists():
+        raise InputError(f"--out {out}: is a link to nothing")
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file, not a folder")
     if not out.is_dir() or all(_is_trace(path.name) for path in out.iterdir()):
         return None
-    manifest = _content(out / _MANIFEST)
-    if manifest is None or manifest.get("program") != "gemjax":
+    path = out / _MANIFEST
+    if not path.exists():
+        raise InputError(f"--out {out}: holds files gemjax did not write; choose another folder")
+    try:
+        manifest = read_json(path)
+    except InputError as error:
+        raise InputError(
+            f"--out {out}: its {_MANIFEST} is damaged, so that nothing tells what the folder is; "
+            f"choose another folder, or move this one away ({str(error).rpartition(': ')[2]})"
+        ) from None
+    if manifest.get("program") != "gemjax":
         raise InputError(f"--out {out}: holds files gemjax did not write; choose another folder")
     return manifest
 
 
-def _content(path: Path) -> dict[str, Any] | None:
-    """Of a JSON file that holds a table."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
+def _check_places(out: Path) -> None:
+    """Refuses a folder where files are written, and links and files where folders are."""
+    lock = out / _LOCK
+    if lock.is_symlink() or (lock.exists() and not lock.is_file()):
+        raise InputError(f"{lock}: is a link or no ordinary file; remove it")
+    for place, own in _OWN.items():
+        if place and ((out / place).is_symlink() or (out / place).is_file()):
+            raise InputError(f"{out / place}: is a link or a file and not a folder; move it away")
+        names = own if place else f"{own}|{re.escape(_MANIFEST)}"
+        for path in (out / place).iterdir() if (out / place).is_dir() else ():
+            if re.fullmatch(names, path.name) and path.is_dir():
+                raise InputError(f"{path}: is a folder where gemjax has a file; move it away")
+
+
+def _no_place(out: Path, error: OSError) -> Exception:
+    """A failure of the disk as it is; else what is wrong with the place that was chosen."""
+    if error.errno in _DISK:
+        return error
+    return InputError(f"--out {brief(out, 160)}: cannot be written: {error.strerror}")
 
 
 def _is_trace(name: str) -> bool:
     """What a process leaves that was killed before it could mark the folder."""
-    return name == _LOCK or (name.startswith(f".{_MANIFEST}.") and name.endswith(".tmp"))
+    temporary = TEMPORARY.format(re.escape(_MANIFEST))
+    return name == _LOCK or re.fullmatch(temporary, name) is not None
 
 
 @contextlib.contextmanager
@@ -166,11 +237,11 @@ def _lock(out: Path) -> Iterator[None]:
     """Keeps other processes out of `out`. The kernel lets go, however this process ends."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        file = open(out / _LOCK, "a")  # noqa: SIM115  closed below
+        _check_places(out)
+        flags = os.O_APPEND | os.O_CREAT | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
+        file = os.fdopen(os.open(out / _LOCK, flags, 0o644), "a")
     except OSError as error:
-        if error.errno in _DISK:
-            raise
-        raise InputError(f"{out}: cannot be written: {error.strerror}") from None
+        raise _no_place(out, error) from None
     with file:
         if fcntl is None:
             yield

@@ -7,12 +7,16 @@ import csv
 import io
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+TEMPORARY = r"\.{}\.[a-z0-9_]{{8}}\.tmp"  # the names that `replacing` makes for a file's name
+_FORMULA = re.compile(r"[=@\t\r]|[+-](?![0-9.])")  # what a spreadsheet would take for one
 
 
 @contextlib.contextmanager
@@ -41,13 +45,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
+    writer.writerow([f"'{name}" if _FORMULA.match(name) else name for name in header])
     writer.writerows(rows)
     write_text(path, buffer.getvalue())
 
@@ -60,3 +64,12 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def jsonable(value: Any) -> float | None:
     """A float for JSON, which has no infinity and no NaN."""
     return float(value) if np.isfinite(value) else None
+
+
+def finite(content: Any) -> Any:
+    """Content for JSON, in it None in the place of every number that is not finite."""
+    if isinstance(content, dict):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return jsonable(content) if isinstance(content, float) else content

@@ -13,9 +13,10 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh
 
 import gemjax
-from gemjax.cli.files.read import InputError
+from gemjax.cli.files.boundary import InputError, brief, is_count
 
 _PLATFORMS = ("cpu", "gpu", "tpu")
+_MOST_DEVICES = 4096  # of one process; a CPU has as many as it is asked for
 
 
 def join() -> None:
@@ -81,13 +82,13 @@ def _parse(request: str | None) -> tuple[str | None, int | None]:
     if request is None:
         return None, None
     wanted, _, count = request.partition(":")
-    if wanted.isdigit() and not count:
+    if is_count(wanted) and not count:
         wanted, count = "", wanted
-    good = wanted in (*_PLATFORMS, "") and (count.isdigit() or not count)
-    if not good or not (wanted or count) or (count and int(count) < 1):
+    good = wanted in (*_PLATFORMS, "") and (is_count(count) or not count)
+    if not good or not (wanted or count) or (count and not 1 <= int(count) <= _MOST_DEVICES):
         raise InputError(
-            f"--devices {request}: must be a count, one of {', '.join(_PLATFORMS)}, or both as in "
-            "gpu:4"
+            f"--devices {brief(request, 60)}: must be a count, one of {', '.join(_PLATFORMS)}, or "
+            "both as in gpu:4"
         )
     return wanted or None, int(count) if count else None
 

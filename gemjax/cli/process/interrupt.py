@@ -25,15 +25,15 @@ class Ended(Exception):  # noqa: N818  it may be by request
 
 
 @contextlib.contextmanager
-def one_line(advice: str) -> Iterator[None]:
-    """Turns what may end a command early into `Ended`, whose message ends with `advice`."""
+def one_line(advice: Callable[[], str]) -> Iterator[None]:
+    """Turns what may end a command early into `Ended`; its message ends with what `advice` says."""
     try:
         yield
     except KeyboardInterrupt:
-        raise Ended(STOPPED, f"stopped; {advice}") from None
+        raise Ended(STOPPED, f"stopped; {advice()}") from None
     except OSError as error:
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        raise Ended(_FAILED, f"{what}; {advice}") from None
+        raise Ended(_FAILED, f"{what}; {advice()}") from None
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             message = (
@@ -42,12 +42,12 @@ def one_line(advice: str) -> Iterator[None]:
             )
         else:
             reason, *_ = str(error).split("\n")
-            message = f"the device failed: {reason}; {advice}"
+            message = f"the device failed: {reason}; {advice()}"
         raise Ended(_FAILED, message) from None
 
 
 @contextlib.contextmanager
-def sigterm(advice: str) -> Iterator[Callable[[], None]]:
+def sigterm(advice: Callable[[], str]) -> Iterator[Callable[[], None]]:
     """Lets SIGTERM only make a note; the function given raises `Ended` once there is one."""
     noted = False
 
@@ -58,7 +58,7 @@ def sigterm(advice: str) -> Iterator[Callable[[], None]]:
     def check() -> None:
         # Where several processes share a run, one that is to end ends all.
         if in_any(noted):
-            raise Ended(_TRY_AGAIN, f"terminated; {advice}")
+            raise Ended(_TRY_AGAIN, f"terminated; {advice()}")
 
     before = signal.signal(signal.SIGTERM, note)
     try:

@@ -1,13 +1,33 @@
-"""When the device's memory does not hold a batch of seeds: half as many at a time."""
+"""How much memory there is, and when it does not hold a batch of seeds: half as many at a time."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import jax
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 _T = TypeVar("_T")
+
+
+def available() -> int:
+    """Bytes of the host's memory that this process may use at most."""
+    limits = [2**45]
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with contextlib.suppress(ValueError, OSError):  # of a container
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    if resource is not None:
+        limits.append(resource.getrlimit(resource.RLIMIT_AS)[0])
+    return min(limit for limit in limits if limit > 0)  # no limit is -1
 
 
 def is_out_of_memory(error: BaseException) -> bool:

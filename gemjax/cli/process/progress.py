@@ -16,6 +16,8 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 from rich.table import Column
 
+from gemjax.cli.files.boundary import brief
+
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
@@ -72,4 +74,6 @@ class Display(ExitStack):
         self._bar.update(self._task, completed=done, total=total, note=note)
 
     def tell(self, line: str) -> None:
-        self._bar.console.print(f"gemjax: {line}", markup=False, highlight=False, soft_wrap=True)
+        self._bar.console.print(
+            f"gemjax: {brief(line)}", markup=False, highlight=False, soft_wrap=True
+        )

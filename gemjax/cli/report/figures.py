@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from gemjax.cli.files.write import replacing
 from gemjax.cli.record import Record
 from gemjax.cli.report import fit_figures, study_figures
-from gemjax.cli.report.canvas import STYLE, label_of
+from gemjax.cli.report.canvas import STYLE, label_of, plain
 
 _CONVERGENCE = ("loss", "duality_gap", "gradient_norm")
 _COMPONENTS = ("points", "point_weights", "means", "weights")
@@ -21,7 +22,8 @@ def draw(record: Record) -> None:
     """Writes the figures that a record has the arrays for into its folder."""
     folder = record.folder / "figures"
     folder.mkdir(exist_ok=True)
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a font has not all alphabets
         for name, figure in _figures(record):
             with replacing(folder / f"{name}.png") as temporary:
                 figure.savefig(temporary, dpi=130, format="png")
@@ -38,7 +40,7 @@ def _figures(record: Record) -> Iterator[tuple[str, Figure]]:
     if record.components.keys() >= set(_COMPONENTS):
         told = record.summary["components"]
         arrays: list[Any] = [record.components[name] for name in _COMPONENTS]
-        arrays += [told["scale"], told["columns"], told["num_points"]]
+        arrays += [told["scale"], list(map(plain, told["columns"])), told["num_points"]]
         yield "components", fit_figures.components(*arrays)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
+from gemjax.cli.files.boundary import brief
 from gemjax.cli.record import Record
 from gemjax.cli.results import cell
 
@@ -29,10 +30,10 @@ def show(record: Record) -> None:
     if {"means", "weights"} <= record.components.keys():
         pairs = zip(record.components["means"], record.components["weights"], strict=True)
         rows = [[*(f"{v:.6g}" for v in mean), f"{weight:.4f}"] for mean, weight in pairs]
-        title = f"{Path(summary['data']).name}: the heaviest of {len(rows)} components"
-        _print(title, [*columns, "weight"], rows[:_MOST_SHOWN])
+        title = f"{brief(Path(summary['data']).name, 60)}: the heaviest of {len(rows)} components"
+        _print(title, [*(brief(name, 40) for name in columns), "weight"], rows[:_MOST_SHOWN])
     print(
-        f"loss {summary['loss_nats_per_point']:.6f} nats per point, "
+        f"loss {_number(summary['loss_nats_per_point'], '.6f')} nats per point, "
         f"{summary['num_active']} components with weight"
         f"{f', {inserted} inserted on the way' if inserted else ''}; {end}"
     )
@@ -62,14 +63,14 @@ _COLUMNS = (
 def run_table(points: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of text, from what summary.json says about each grid point."""
     points = [_told(point) for point in points]
-    hidden = {key for key in ("failures", "num_diverged") if not any(p[key] for p in points)}
+    hidden = {key for key in ("failures", "num_diverged") if not any(p.get(key) for p in points)}
     if "success_rate" in points[0]:
         hidden |= {"median_loss", "best_loss", "num_diverged"}
     shown = [c for c in _COLUMNS if c[1] in points[0] and c[1] not in hidden]
     settings = points[0]["settings"]
     rows = [
-        [str(cell(point["settings"][key])) for key in settings]
-        + ["none" if point[key] is None else form.format(point[key]) for _, key, form in shown]
+        [str(cell(point["settings"].get(key, ""))) for key in settings]
+        + ["none" if point.get(key) is None else form.format(point[key]) for _, key, form in shown]
         for point in points
     ]
     return [*(key.split(".")[1] for key in settings), *(name for name, _, _ in shown)], rows
@@ -87,25 +88,34 @@ def _told(point: dict[str, Any]) -> dict[str, Any]:
 
 def certificate_lines(found: dict[str, Any], columns: Sequence[str], advice: str) -> list[str]:
     """What a certificate, a dict as in summary.json, says to a user; `advice` if it is not good."""
-    place = ", ".join(f"{c} = {x:.5g}" for c, x in zip(columns, found["birth_at"], strict=True))
+    pairs = zip(columns, found["birth_at"], strict=True)
+    place = ", ".join(f"{brief(name, 40)} = {_number(x, '.5g')}" for name, x in pairs)
     verdict = "birth-optimal" if found["birth_optimal"] else f"not birth-optimal, {advice}"
     usable = ""
     if not found["npmle_usable"]:
-        usable = f" (of no use: {found['npmle_points']:.2g} far points make it up)"
+        usable = f" (of no use: {_number(found['npmle_points'])} far points make it up)"
+    gain, price, weights, npmle = (
+        _number(found[key]) for key in ("birth_gain", "birth_price", "duality_gap", "npmle_gap")
+    )
     return [
         f"certificate: {verdict}",
-        f"  one more component, best at {place}: gains {found['birth_gain']:.2g} nats per point, "
-        f"its price is {found['birth_price']:.2g} "
+        f"  one more component, best at {place}: gains {gain} nats per point, its price is {price} "
         f"({found['birth_agreed']} of {found['num_starts']} searches agree)",
-        f"  other weights at these means: at most {found['duality_gap']:.2g}",
-        f"  any mixture of any size: at most {found['npmle_gap']:.2g}{usable}",
+        f"  other weights at these means: at most {weights}",
+        f"  any mixture of any size: at most {npmle}{usable}",
     ]
 
 
+def _number(value: float | None, form: str = ".2g") -> str:
+    """A number of a summary, which has None for one that is not finite."""
+    return "none" if value is None else format(value, form)
+
+
 def _print(title: str, header: list[str], rows: list[list[str]]) -> None:
-    console = Console()
+    plain: Any = {"markup": False, "emoji": False}  # names are the user's own
+    console = Console(**plain)
     if not console.is_terminal:
-        console = Console(width=160)
+        console = Console(width=160, **plain)
     table = Table(*(Column(name, justify="right") for name in header), title=title)
     for row in rows:
         table.add_row(*row)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import itertools
+import json
 import math
 import tomllib
 import types
@@ -13,7 +15,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from gemjax.cli.files.read import InputError, reading
+import numpy as np
+
+from gemjax.cli.files.boundary import InputError, asking, brief, read_text, shown
 from gemjax.cli.study.settings import TABLES, GridPoint, TruthTable, start_settings
 
 FIELDS = {
@@ -23,6 +27,9 @@ FIELDS = {
 HINTS = {name: typing.get_type_hints(table) for name, table in TABLES.items()}
 _SWEPT = ("truth", "model", "solver")
 _STARTS_ON_DISK = ("from_mixture", "from_target")
+_MOST_POINTS = 100_000  # of a grid
+_MOST_INT = 2**31 - 1  # what counts in a compiled program hold
+_MOST_SEED = 2**32 - 1  # what a key is made of
 _KINDS = {int: "an integer", str: "a string", bool: "true or false", float: "a number"}
 
 
@@ -32,6 +39,7 @@ class Config:
 
     Attributes:
       name: of its file.
+      where: the same with its folder, for messages.
       folder: what its paths are relative to.
       points: the grid, in order.
       varying: per point, the values of the keys that are lists, under "table.key".
@@ -39,6 +47,7 @@ class Config:
     """
 
     name: str
+    where: str
     folder: Path
     points: tuple[GridPoint, ...]
     varying: tuple[dict[str, Any], ...]
@@ -47,31 +56,37 @@ class Config:
 
 def load(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     """Reads and checks a config; each override is "table.key=value", the value as in TOML."""
+    text = read_text(path)
+    with asking(str(path)):
+        content = _parsed(text)
+        for override in overrides:
+            _override(content, override)
+        loaded = build(content, path)
+        json.dumps(loaded.resolved, ensure_ascii=False).encode()  # as config.toml will be written
+    return loaded
+
+
+def _parsed(text: str) -> dict[str, Any]:
     try:
-        with reading(path):
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from None
-    for override in overrides:
-        _override(content, override)
-    return build(content, path)
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("not valid TOML: nested too deeply") from None
+    except ValueError as error:  # also an integer of more digits than Python reads
+        raise ValueError(f"not valid TOML: {brief(error, 160)}") from error
 
 
 def build(content: dict[str, Any], path: Path | None) -> Config:
     """Checks the content of a config and lays out its grid. Errors name the file, if any."""
-    where = "" if path is None else f"{path}: "
-    try:
-        return _build(content, path or Path("options"))
-    except InputError as error:
-        raise InputError(f"{where}{error}") from None
+    with contextlib.nullcontext() if path is None else asking(str(path)):
+        return _build(content, path)
 
 
-def _build(content: dict[str, Any], path: Path) -> Config:
+def _build(content: dict[str, Any], path: Path | None) -> Config:
     for name, table in content.items():
         if name not in TABLES:
-            raise InputError(f"unknown table [{name}]{_nearest(name, TABLES)}")
+            raise InputError(f"unknown table [{brief(name, 60)}]{_nearest(name, TABLES)}")
         if not isinstance(table, dict):
-            raise InputError(f"{name} must be a table [{name}], got {table!r}")
+            raise InputError(f"{name} must be a table [{name}], got {shown(table)}")
     lists, plain = {}, {}
     for name in TABLES:
         for key, value in content.get(name, {}).items():
@@ -79,6 +94,10 @@ def _build(content: dict[str, Any], path: Path) -> Config:
                 lists[name, key] = [_convert(name, key, v) for v in value]
             else:
                 plain[name, key] = _convert(name, key, value)
+    size = math.prod(map(len, lists.values()))
+    if size > _MOST_POINTS:
+        spanning = ", ".join(map(".".join, lists))
+        raise InputError(f"{spanning} span {size:,} grid points, more than {_MOST_POINTS:,}")
     points, varying = [], []
     for combination in itertools.product(*lists.values()):
         swept = dict(zip(lists, combination, strict=True))
@@ -99,17 +118,20 @@ def _build(content: dict[str, Any], path: Path) -> Config:
         for name in TABLES
         if made[name] is not None
     }
-    return Config(path.name, path.parent, tuple(points), tuple(varying), resolved)
+    path = path or Path("options")
+    return Config(path.name, str(path), path.parent, tuple(points), tuple(varying), resolved)
 
 
 def _override(content: dict[str, Any], override: str) -> None:
     place, separator, text = override.partition("=")
     table, dot, key = place.strip().partition(".")
     if not (separator and dot and key):
-        raise InputError(f"--set {override}: must have the form table.key=value")
+        raise InputError(f"--set {brief(override, 80)}: must have the form table.key=value")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = _parsed(f"value = {text}")["value"]
+    except ValueError as error:
+        if not isinstance(error.__cause__, tomllib.TOMLDecodeError):
+            raise InputError(f"--set {brief(place, 80)}: {error}") from None
         value = text.strip()  # an unquoted string
     target = content.setdefault(table, {})
     if isinstance(target, dict):
@@ -117,7 +139,7 @@ def _override(content: dict[str, Any], override: str) -> None:
 
 
 def _nearest(name: str, options: Iterable[str]) -> str:
-    found = difflib.get_close_matches(name, list(options), n=1)
+    found = difflib.get_close_matches(name[:60], list(options), n=1)
     return f"; did you mean {found[0]!r}?" if found else f"; known are {', '.join(options)}"
 
 
@@ -125,7 +147,7 @@ def _is_swept(table: str, key: str, value: Any) -> bool:
     depth, inner = 0, value
     while isinstance(inner, list):
         if not inner:
-            raise InputError(f"{table}.{key} is an empty list")
+            raise InputError(f"{table}.{brief(key, 60)} is an empty list")
         depth, inner = depth + 1, inner[0]
     return table in _SWEPT and depth > str(HINTS[table].get(key)).count("tuple[")
 
@@ -133,15 +155,18 @@ def _is_swept(table: str, key: str, value: Any) -> bool:
 def _convert(table: str, key: str, value: Any) -> Any:
     """`value` as the key's type, within its limits."""
     if key not in FIELDS[table]:
-        raise InputError(f"unknown key {table}.{key}{_nearest(key, FIELDS[table])}")
+        raise InputError(f"unknown key {table}.{brief(key, 60)}{_nearest(key, FIELDS[table])}")
     try:
         value = _as(HINTS[table][key], value)
         _check_limits(value, FIELDS[table][key].metadata)
+        most = _MOST_SEED if key == "seed" else _MOST_INT
+        if type(value) is int and value > most:
+            raise ValueError(f"at most {most}")
     except ValueError as error:
         note = ""
         if isinstance(value, list) and table not in _SWEPT:
             note = f" (lists span a grid in {', '.join(_SWEPT)} only)"
-        raise InputError(f"{table}.{key} must be {error}, got {value!r}{note}") from None
+        raise InputError(f"{table}.{key} must be {error}, got {shown(value)}{note}") from None
     return value
 
 
@@ -153,7 +178,7 @@ def _as(hint: Any, value: Any) -> Any:
             raise ValueError("a list")
         return tuple(_as(typing.get_args(hint)[0], item) for item in value)
     if hint is float and type(value) is int:
-        value = float(value)
+        value = float(value) if abs(value) < 2**1000 else math.inf
     if type(value) is not hint:
         raise ValueError(_KINDS[hint])
     if hint is float and not math.isfinite(value):
@@ -207,6 +232,22 @@ def _check_point(point: GridPoint) -> None:
     _refuse(point.report.reach is not None and truth is None, reach)
     if truth is not None:
         _check_truth(truth)
+    _check_precision(point)
+
+
+def _check_precision(point: GridPoint) -> None:
+    """No number that the fit's precision cannot hold, or whose square it cannot."""
+    limits = np.finfo(point.target.dtype)
+    least, most = float(limits.tiny), math.sqrt(float(limits.max)) / 16
+    for name in FIELDS:
+        for key in FIELDS[name]:
+            for value in np.ravel(getattr(getattr(point, name), key, ())):
+                size = abs(value) if isinstance(value, float) else 0
+                _refuse(
+                    size > 0 and not least <= size <= most,
+                    f"{name}.{key} must be between {least:.2g} and {most:.2g} in size for "
+                    f'target.dtype = "{point.target.dtype}", got {value}',
+                )
 
 
 def _refuse(wrong: bool, text: str) -> None:
@@ -225,6 +266,10 @@ def _check_truth(truth: TruthTable) -> None:
     _refuse(truth.kind == "simplex" and m > d + 1, f"{many}, which has {d + 1} corners")
     _refuse(truth.kind == "ring" and d < 2, "truth.dim must be at least 2 for a ring")
     if weights is not None:
-        _refuse(len(weights) != m, f"truth.weights must have {m} entries, got {weights}")
+        _refuse(
+            len(weights) != m, f"truth.weights must have {m} entries, got {shown(list(weights))}"
+        )
         bad = min(weights) < 0 or sum(weights) <= 0
-        _refuse(bad, f"truth.weights must be non-negative and not all zero, got {weights}")
+        _refuse(
+            bad, f"truth.weights must be non-negative and not all zero, got {shown(list(weights))}"
+        )

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,17 +40,34 @@ def pieces(config: Config, seeds_per_piece: int) -> list[Piece]:
     ]
 
 
-def read(path: Path, piece: Piece, point: GridPoint) -> dict[str, np.ndarray] | None:
+def origin(manifest: dict[str, Any], piece: Piece) -> np.ndarray:
+    """What a piece tells about itself: the run and the seeds that it is of."""
+    run = json.dumps([manifest["config"], manifest["data_sha256"]], sort_keys=True)
+    return np.array([hashlib.sha256(run.encode()).hexdigest(), *map(str, astuple(piece))])
+
+
+def read(
+    path: Path, piece: Piece, point: GridPoint, told: np.ndarray
+) -> dict[str, np.ndarray] | None:
     """The arrays of a finished piece, None if its file is damaged or another's."""
     arrays = read_arrays(path)
-    if arrays is None:
+    if arrays is None or not np.array_equal(arrays.pop("origin", np.array(0)), told):
         return None
     whole = {"batch"}
     if point.report.weights and piece.first_seed == 0:
         whole.add("followed_weights")
     per_seed = {name: array for name, array in arrays.items() if name not in whole}
     good = whole <= arrays.keys() and results.fits(per_seed, piece.num_seeds, point)
-    return arrays if good else None
+    return arrays if good and _fits(arrays, point) else None
+
+
+def _fits(arrays: dict[str, np.ndarray], point: GridPoint) -> bool:
+    """Whether what is not per seed is as it must be."""
+    batch, weights = arrays["batch"], arrays.get("followed_weights")
+    shape = (point.num_records + 1, point.model.num_components)
+    is_pair = batch.shape == (2,) and batch.dtype.kind == "i"
+    good = is_pair and 1 <= batch[0] <= batch[1] < 2**31
+    return good and (weights is None or (weights.shape == shape and weights.dtype.kind == "f"))
 
 
 class Tally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import time
 from collections.abc import Callable
@@ -15,15 +16,17 @@ import tomli_w
 from gemjax.cli import case, record, results
 from gemjax.cli.case import Case
 from gemjax.cli.files import folder
-from gemjax.cli.files.read import InputError, digest, read_arrays
+from gemjax.cli.files.boundary import InputError, asking
+from gemjax.cli.files.read import digest, read_arrays
 from gemjax.cli.files.write import write_arrays, write_csv, write_text
 from gemjax.cli.process import devices
 from gemjax.cli.process.memory import Batches
 from gemjax.cli.process.progress import Progress
 from gemjax.cli.record import Record
 from gemjax.cli.results import Arrays
+from gemjax.cli.study import cost
 from gemjax.cli.study.config import Config
-from gemjax.cli.study.pieces import Piece, Tally, pieces, read
+from gemjax.cli.study.pieces import Piece, Tally, origin, pieces, read
 
 # Per device: a piece is what is lost when a run is stopped, and an accelerator wants many seeds.
 _SEEDS_PER_PIECE = {"cpu": 8}
@@ -49,26 +52,33 @@ def run(
         jax.config.update("jax_enable_x64", True)
     target, platform = config.points[0].target, chosen[0].platform
     of_file = target.kind == "file"
-    each = _SEEDS_PER_PIECE.get(platform, _ACCELERATOR_SEEDS_PER_PIECE)
+    each = len(chosen) * _SEEDS_PER_PIECE.get(platform, _ACCELERATOR_SEEDS_PER_PIECE)
+    with asking(config.where):
+        cost.check(config.points, out, each, on_cpu=platform == "cpu", tell=tell)
     manifest: dict[str, Any] = {
         "command": "run",
         "config": config.resolved,
         "data_sha256": digest(config.folder / str(target.path)) if of_file else None,
-        "seeds_per_piece": each * len(chosen),
+        "seeds_per_piece": each,
         "made_by": devices.provenance(),
     }
     first, old = devices.is_first(), None
     if first and folder.check(out, manifest, force=force, resume=resume) is not None:
-        needed = ["results.csv", "history.npz"] + ["figures"] * (draw is not None)
-        if all((out / name).exists() for name in needed):
-            old = folder.summary(out)
+        old = folder.checked_summary(out, "run")
+        if old is not None and not (whole := record.is_whole(out, old)):
+            tell(f"{out}: results are damaged or missing; they are put together again")
+        if old is not None and not (whole and (draw is None or (out / "figures").is_dir())):
+            old = None
     if devices.from_first(np.array(old is not None)):
         return None if old is None else Record(out, "run", old)
     # The first case is built before anything is replaced: bad data must cost nothing.
-    cases = [case.build(config.points[0], config.folder)]
+    cases = [case.build(config.points[0], config.folder, config.where)]
+    shape = cases[0].target.shape
+    with asking(config.where):
+        cost.check(config.points[:1], out, each, on_cpu=platform == "cpu", shape=shape)
     if not first:
         plan = pieces(config, int(devices.from_first(np.array(0))))
-        _compute(config, None, plan, cases, chosen, on_piece, tell)
+        _compute(config, None, None, plan, cases, chosen, on_piece, tell)
         return None
     with folder.claim(out, manifest, force=force, resume=resume) as earlier:
         if earlier is not None:
@@ -80,7 +90,7 @@ def run(
         place = out / "pieces"
         place.mkdir(exist_ok=True)
         plan = pieces(config, int(devices.from_first(np.array(manifest["seeds_per_piece"]))))
-        read_back = _compute(config, place, plan, cases, chosen, on_piece, tell)
+        read_back = _compute(config, place, manifest, plan, cases, chosen, on_piece, tell)
         summary, grid, components = _assemble(config, place, plan, cases)
         # The seconds are those of this process, which read so many seeds back from earlier ones.
         summary |= {"source": config.name, "num_seeds_read_back": read_back}
@@ -93,7 +103,7 @@ def run(
 
 
 def _compute(
-    config: Config, place: Path | None, plan: list[Piece], cases: list[Case],
+    config: Config, place: Path | None, manifest: Any, plan: list[Piece], cases: list[Case],
     chosen: list[jax.Device], on_piece: Callable[[Progress], None], tell: Callable[[str], None],
 ) -> int:  # fmt: skip
     """Computes the pieces that are not in `place` yet; returns the number of seeds read back.
@@ -106,9 +116,9 @@ def _compute(
     used = np.zeros((len(plan), 2), np.int32)
     for number, piece in enumerate(plan):
         if place is not None and (path := place / piece.name).exists():
-            there = read(path, piece, config.points[piece.point])
+            there = read(path, piece, config.points[piece.point], origin(manifest, piece))
             if there is None:
-                tell(f"{path}: damaged; it is computed again")
+                tell(f"{path}: damaged or another's; it is computed again")
             else:
                 used[number] = there["batch"]
                 tally.add(piece, there)
@@ -119,7 +129,7 @@ def _compute(
 
     for piece, (batch, wanted) in zip(plan, used.tolist(), strict=True):
         if piece.point == len(cases):
-            cases.append(case.build(config.points[piece.point], config.folder))
+            cases.append(case.build(config.points[piece.point], config.folder, config.where))
         at = cases[piece.point]
         if batch:
             if batch < wanted:
@@ -136,10 +146,19 @@ def _compute(
         if at.point.report.weights and piece.first_seed == 0:
             arrays["followed_weights"] = case.follow_weights(at)
         if place is not None:
-            write_arrays(place / piece.name, arrays)
+            write_arrays(place / piece.name, arrays | {"origin": origin(manifest, piece)})
         tally.add(piece, arrays, time.perf_counter() - begun)
         on_piece(tally.progress(piece.point))
     return read_back
+
+
+def _loaded(path: Path) -> Arrays:
+    """A piece that was there a moment ago."""
+    arrays = read_arrays(path)
+    if arrays is None:
+        raise OSError(errno.ENOENT, "has been removed or damaged meanwhile", str(path))
+    del arrays["origin"]
+    return arrays
 
 
 def _assemble(
@@ -148,8 +167,7 @@ def _assemble(
     """The pieces as a record: summary, arrays of each grid point, and components to draw."""
     points, grid = [], []
     for index, at in enumerate(cases):
-        names = [piece.name for piece in plan if piece.point == index]
-        loaded: list[Any] = [read_arrays(place / name) for name in names]
+        loaded = [_loaded(place / piece.name) for piece in plan if piece.point == index]
         used, wanted = np.stack([arrays.pop("batch") for arrays in loaded]).T
         halved = used[used < wanted]
         whole = {k: loaded[0].pop(k) for k in ("followed_weights",) if k in loaded[0]}

@@ -1,0 +1,86 @@
+"""Whether a manifest or a summary is whole: what must be there, of which type, in which range."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+Form = dict[
+    str, Any
+]  # per key what its value is: a name in `_IS`, a form, or a list of one of them
+
+_IS: dict[str, Callable[[Any], bool]] = {
+    "text": lambda value: isinstance(value, str),
+    "flag": lambda value: isinstance(value, bool),
+    "count": lambda value: type(value) is int and 0 <= value < 2**63,
+    "size": lambda value: type(value) is int and 0 < value < 2**63,
+    "number": lambda value: value is None or type(value) in (int, float),
+    "scale": lambda value: type(value) in (int, float) and value > 0,
+    "share": lambda value: type(value) in (int, float) and 0 <= value <= 1,
+    "pair": lambda value: isinstance(value, list) and [*map(type, value)] == [float, float],
+    "digest": lambda value: isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value)),
+    "no data": lambda value: value is None or _IS["digest"](value),
+    "digests": lambda value: _is_table(value, _IS["digest"]),
+    "counts": lambda value: _is_table(value, _IS["count"]),
+    "settings": lambda value: _is_table(value, lambda entry: not isinstance(entry, dict)),
+    "versions": lambda value: _is_table(value, lambda entry: isinstance(entry, str | int)),
+    "tables": lambda value: _is_table(value, _IS["settings"]),
+}
+
+
+def _is_table(value: Any, check: Callable[[Any], bool]) -> bool:
+    return isinstance(value, dict) and all(map(check, value.values()))
+
+
+def _fits(value: Any, form: Any) -> bool:
+    if isinstance(form, list):
+        return isinstance(value, list) and bool(value) and all(_fits(v, form[0]) for v in value)
+    return not wrong(value, form) if isinstance(form, dict) else _IS[form](value)
+
+
+def wrong(content: Any, form: Form) -> str:
+    """What is wrong with a record, "" if nothing is; what a form does not know is left alone.
+
+    Keys with a question mark may be missing.
+    """
+    if not isinstance(content, dict):
+        return "it is no table"
+    for key, inner in form.items():
+        name = key.rstrip("?")
+        if name not in content and name == key:
+            return f"{name} is missing"
+        if name in content and not _fits(content[name], inner):
+            return f"{name} is not what gemjax writes there"
+    return ""
+
+
+# fmt: off
+MANIFESTS: dict[str, Form] = {
+    "fit": {"config": "tables"},
+    "run": {"config": "tables", "data_sha256": "no data", "seeds_per_piece": "size",
+            "made_by": "versions"},
+}
+_POINT = {
+    "settings": "settings", "num_seeds": "size", "record_every": "size", "num_diverged": "count",
+    "outcomes?": "counts", "success_rate?": "share", "success_interval_95?": "pair",
+    "num_birth_optimal?": "count", "num_reached?": "count",
+    **dict.fromkeys(
+        ("reach?", "median_loss?", "best_loss?", "truth_loss?", "median_excess_loss?",
+         "median_num_active?", "median_num_iterations?", "median_iterations?"), "number"),
+}
+_DRAWN = {"columns": ["text"], "scale": "scale", "num_points": "size"}
+_CERTIFICATE = {
+    "birth_at": ["number"], "birth_optimal": "flag", "npmle_usable": "flag",
+    "birth_agreed": "count", "num_starts": "count",
+    **dict.fromkeys(
+        ("birth_gain", "birth_price", "npmle_gap", "npmle_points", "duality_gap"), "number"),
+}
+_ALL = {"wall_seconds": "scale", "device": "text", "sha256?": "digests"}
+SUMMARIES: dict[str, Form] = {
+    "run": {**_ALL, "source?": "text", "points": [_POINT], "components?": _DRAWN},
+    "fit": {**_ALL, "data": "text", "loss_nats_per_point": "number", "num_active": "count",
+            "num_iterations": "count", "num_insertions?": "count", "components": _DRAWN,
+            "certificate?": _CERTIFICATE},
+}
+# fmt: on
