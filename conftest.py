@@ -17,6 +17,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 import jax
+import pytest
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # In the background of a script Ctrl-C is ignored, also by the processes that tests start.
@@ -26,3 +27,10 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 2)  # for the tests of meshes
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_what_was_compiled():
+    """A process may hold only so many compiled programs: each has memory maps of its own."""
+    yield
+    jax.clear_caches()

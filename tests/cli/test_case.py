@@ -64,6 +64,7 @@ def test_the_best_of_fits_in_segments_is_that_of_a_sweep(tolerance):
         assert shown[-1] == (172, 172)
 
 
+@pytest.mark.slow
 def test_an_escape_leaves_time_to_settle_however_the_fit_is_cut():
     settings = {"num_iterations": 60, "mean_rule": "em", "step_size": 1.0, "escape": True}
     made = build(

@@ -69,6 +69,7 @@ def finish(*processes):
     return [process.returncode for process in processes], ends
 
 
+@pytest.mark.slow
 def test_two_processes_stop_together_and_end_with_the_files_of_one(study, tmp_path):
     alone, together = tmp_path / "alone", tmp_path / "together"
     codes, ends = finish(start(study, alone, "--devices", "2"))

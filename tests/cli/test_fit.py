@@ -57,6 +57,7 @@ def test_fit_loss_is_that_of_the_data_in_its_own_units(data, tmp_path):
     assert summary["loss_nats_per_point"] == pytest.approx(-np.log(density).mean(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_fit_weights_count_as_repeated_rows(data, tmp_path):
     x, y, w = np.loadtxt(data, delimiter=",", skiprows=1).T
     np.save(tmp_path / "repeated.npy", np.repeat(np.column_stack([x, y]), w.astype(int), axis=0))
@@ -70,6 +71,7 @@ def test_fit_weights_count_as_repeated_rows(data, tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=1e-9)
 
 
+@pytest.mark.slow
 def test_fit_keeps_the_best_of_several_starts(data, tmp_path):
     out = tmp_path / "out"
     command = ["fit", data, "--components", "2", "--scale", "5", "--seeds", "3", "--out", out]

@@ -165,7 +165,7 @@ def data_case(seed, folder, capsys):
 
 @pytest.mark.parametrize("case", [config_case, data_case])
 def test_mutated(case, tmp_path, capsys):
-    for seed in range(120 if case is config_case else 200):  # all of them below 30 s
+    for seed in range(60 if case is config_case else 100):  # the others are slow
         case(seed, tmp_path, capsys)
 
 

@@ -67,6 +67,7 @@ def wait_for_a_piece(process, out):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_killed_ten_times(place):
     out, chance = place / "killed", random.Random(0)
     for attempt in range(10):

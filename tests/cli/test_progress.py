@@ -93,6 +93,7 @@ def test_note():
     assert Progress(8, 40, None, None, 0.5, 0.75).note == ("recovered 0.50 here, 0.75 overall")
 
 
+@pytest.mark.slow
 def test_bar_on_a_terminal(study, tmp_path):
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "gemjax.cli", "run", study, "--no-figures"]

@@ -43,6 +43,7 @@ def test_run(study, tmp_path, capsys):
     assert not (again / "figures").exists()
 
 
+@pytest.mark.slow
 def test_batch_size_does_not_change_results(study, tmp_path):
     found = []
     for batch in (1, 3):

@@ -56,6 +56,7 @@ def test_every_rule(weights, means, monotone, T):
         check(weights, means, monotone, T, problem)
 
 
+@pytest.mark.slow
 def test_newton_that_has_not_arrived():
     found = check("newton", "em", False, 1, "overlapping", weight_steps=1)
     assert abs(found["weights"]).max() > 1e-3  # where it started still counts
@@ -185,7 +186,13 @@ def test_second_derivatives_in_all_orders(rule):
     np.testing.assert_allclose(found, difference, rtol=1e-6)
 
 
-@pytest.mark.parametrize("rule", [pytest.param("mirror", marks=pytest.mark.slow), "newton"])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        pytest.param("mirror", marks=pytest.mark.slow),
+        pytest.param("newton", marks=pytest.mark.slow),
+    ],
+)
 def test_second_derivatives_over_reverse_mode(rule):
     """There JAX drops custom rules inside a scan."""
     function = along_the_means(rule)

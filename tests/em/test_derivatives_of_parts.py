@@ -89,7 +89,7 @@ def test_sample_moves_with_the_means():
         lambda s: gj.truth.simplex(3, 2, s),
         lambda s: gj.truth.ring(4, 3, s),
         lambda s: gj.truth.grid(4, 2, s),
-        lambda s: gj.truth.random(KEY, 4, 3, s),
+        pytest.param(lambda s: gj.truth.random(KEY, 4, 3, s), marks=pytest.mark.slow),
     ],
     ids=["simplex", "ring", "grid", "random"],
 )
@@ -97,6 +97,7 @@ def test_truths_in_the_separation(make):
     both_modes(lambda s: jnp.sum(make(s).means ** 2 * 0.1), (jnp.asarray(2.5),))
 
 
+@pytest.mark.slow
 def test_recovery():
     truth = gj.make_mixture(MEANS, [0.3, 0.3, 0.4])
     moved = truth.means.at[1].add(jnp.array([0.3, 0.1]))
@@ -136,6 +137,7 @@ CROSS = np.concatenate([np.diag([3.0, 1, 1, 1]), -np.diag([3.0, 1, 1, 1])])
 FEW = RNG.normal(size=(12, 30))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("points", "rank", "free"),
     [
@@ -171,7 +173,7 @@ def test_spectral_starts_where_dropped_eigenvalues_tie(points, rank, free):
 @pytest.mark.parametrize(
     ("m", "d", "num_nodes"),
     [
-        (3, 5, 6),
+        pytest.param(3, 5, 6, marks=pytest.mark.slow),
         *(pytest.param(*x, marks=pytest.mark.slow) for x in [(2, 1, 40), (3, 2, 16), (2, 5, 4)]),
     ],
 )
@@ -226,6 +228,7 @@ def test_solve_weights_to_second_order_in_all_orders(function):
     np.testing.assert_allclose(found, by_difference, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_solve_weights_in_a_map():
     """Over reverse mode JAX drops custom rules there."""
     slope = jax.jit(jax.grad(in_a_map))

@@ -148,7 +148,7 @@ def data(name, column, scale):
 @pytest.mark.parametrize(
     ("name", "column", "scale", "expected"),
     [
-        ("galaxies.csv", 0, 1000, -199.34236158),
+        pytest.param("galaxies.csv", 0, 1000, -199.34236158, marks=pytest.mark.slow),
         pytest.param("faithful.csv", 1, 6, -546.74570491, marks=pytest.mark.slow),
         pytest.param("faithful.csv", 0, 0.3, -600.72288421, marks=pytest.mark.slow),
     ],
@@ -187,6 +187,7 @@ def sweep(**more):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_sweep_is_the_same_however_it_is_cut():
     batched = sweep(batch_size=3)
     assert 0 < (batched.num_insertions > 0).sum() < 6

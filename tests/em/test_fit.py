@@ -34,7 +34,8 @@ def test_fit_is_the_loop_over_steps():
 
 
 @pytest.mark.parametrize(
-    ("T", "record_every"), [pytest.param(37, 1, marks=pytest.mark.slow), (37, 5)]
+    ("T", "record_every"),
+    [pytest.param(37, 1, marks=pytest.mark.slow), pytest.param(37, 5, marks=pytest.mark.slow)],
 )
 def test_a_scan_of_scans_is_the_same_loop(monkeypatch, T, record_every):
     """Where the states of all iterations are large, in values, records and derivatives."""

@@ -97,6 +97,7 @@ def test_monotone_never_raises_the_loss(rule, step_size):
     assert (jnp.diff(found) <= 1e-13).all()
 
 
+@pytest.mark.slow
 def test_polyak_is_fast_where_components_are_redundant():
     truth = gj.truth.ring(3, 2, separation=4.0)
     target = gj.population(truth, num_nodes=24)

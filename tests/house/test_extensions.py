@@ -101,7 +101,7 @@ def test_a_weight_rule():
         solver = gj.GradientEM(weight_rule=Damped(share), weight_steps=2)
         return gj.fit(solver, target, start, num_iterations=3).loss
 
-    check_grads(final, (0.3,), order=2, rtol=1e-4)
+    check_grads(final, (0.3,), order=1, rtol=1e-4)
 
 
 def test_a_mean_rule():
@@ -149,7 +149,7 @@ def test_a_family_as_a_distribution():
     def loss(variances):
         return gj.loss(dataclasses.replace(mixture, covariance=Round(variances)), target)
 
-    check_grads(loss, (mixture.covariance.variances,), order=2, rtol=1e-3)
+    check_grads(loss, (mixture.covariance.variances,), order=1, rtol=1e-3)
 
 
 @pytest.mark.parametrize("blocking", [gj.Blocking(), gj.Blocking(block_size=16, copied_bytes=2000)])

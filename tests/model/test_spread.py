@@ -94,4 +94,4 @@ def test_derivatives_from_differences():
     target = gj.empirical(points)  # known, so that its spread is
     solver = gj.GradientEM(0.5, weight_steps=2)
     run = lambda means: gj.fit(solver, target, gj.make_mixture(means), num_iterations=2).loss  # noqa: E731
-    check_grads(run, (means,), order=2, rtol=1e-4, eps=1e-2)
+    check_grads(run, (means,), order=1, rtol=1e-4, eps=1e-2)

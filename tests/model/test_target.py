@@ -42,7 +42,12 @@ def test_moments_of_sobol_normals(m):
 
 @pytest.mark.parametrize(
     ("d", "m", "coarse"),
-    [(1, 3, 32), (2, 3, 24), (3, 3, 16), pytest.param(6, 3, 24, marks=pytest.mark.slow)],
+    [
+        (1, 3, 32),
+        (2, 3, 24),
+        pytest.param(3, 3, 16, marks=pytest.mark.slow),
+        pytest.param(6, 3, 24, marks=pytest.mark.slow),
+    ],
 )
 def test_refinement_stays_within_the_claimed_error(d, m, coarse):
     truth = gj.truth.random(jax.random.key(1), m, d, 4.0)
@@ -55,6 +60,7 @@ def test_refinement_stays_within_the_claimed_error(d, m, coarse):
         assert fine.quadrature_error < rough.quadrature_error
 
 
+@pytest.mark.slow
 def test_means_in_few_dimensions_are_exact_in_their_span():
     # Three means in 10 dimensions span a plane; the loss there is that of the plane's own grid.
     flat, deep = gj.truth.ring(3, 2, separation=5.0), gj.truth.ring(3, 10, separation=5.0)

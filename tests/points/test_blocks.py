@@ -44,7 +44,14 @@ def test_the_cut_changes_nothing(cut):
     np.testing.assert_allclose(fit.mixture.weights, weights, rtol=1e-11)
 
 
-@pytest.mark.parametrize("cut", ["not stored", "some side by side", "chunks"])
+@pytest.mark.parametrize(
+    "cut",
+    [
+        pytest.param("not stored", marks=pytest.mark.slow),
+        pytest.param("some side by side", marks=pytest.mark.slow),
+        "chunks",
+    ],
+)
 def test_gradients_do_not_depend_on_the_cut(cut):
     def final(points, blocking):
         solver = gj.GradientEM(weight_step_size=0.05, weight_steps=2, blocking=blocking)

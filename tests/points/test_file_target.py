@@ -85,6 +85,7 @@ def test_sweep_over_seeds_and_devices(files):
         gj.sweep(jax.random.key(0), solver, on_disk, mesh=mesh, **settings)
 
 
+@pytest.mark.slow
 def test_settings_are_differentiable(files):
     on_disk = gj.from_npy(files[0], dtype="float64")
     target, start = gj.empirical(POINTS), gj.make_mixture(POINTS[:3])
