@@ -74,6 +74,25 @@ class Ascent:
     slope: jax.Array
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Values:
+    """What there is to say of candidates θ with weights α; nats per point.
+
+    Attributes:
+      heights: (k,) log D(θ).
+      gains: (k,) E log(1 + α(φ_θ/p − 1)).
+      numbers: (k,) effective number of points that make up D(θ), 1/Σ a_j² with
+        a_j = w_j φ_θ(x_j)/p(x_j)/D(θ).
+      num_points: () that of all points, a_j = w_j (Kish).
+    """
+
+    heights: jax.Array
+    gains: jax.Array
+    numbers: jax.Array
+    num_points: jax.Array
+
+
 def prepare(mixture: Mixture, blocks: Blocks | Chunks) -> Context:
     """Readies a mixture and points for passes; `log_ratio` is one more number per point."""
     mixture = dataclasses.replace(mixture, means=mixture.means - blocks.centre[None])
@@ -136,22 +155,32 @@ def insertion_gain(context: Context, candidates: Candidates) -> Ascent:
     )
 
 
-def effective_numbers(
-    context: Context, centre: jax.Array, log_value: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Effective numbers of points, 1/Σ a_j², for θ (d,) with log D(θ) = `log_value`.
-
-    () of those that make up D(θ), a_j = w_j φ_θ(x_j)/p(x_j)/D(θ); () of all, a_j = w_j (Kish).
-    """
-    candidates = Candidates(centre[None], jnp.ones_like(log_value)[None])
+def values(context: Context, candidates: Candidates) -> Values:
+    """Both functions above, without their steps, in one pass."""
+    alpha = candidates.weights
+    log_odds = jnp.log(alpha) - jnp.log1p(-alpha)
 
     def block(x: Block, log_ratio: jax.Array) -> tuple[jax.Array, jax.Array]:
-        z = _exponents(context, candidates.centres, x)[0] + _log(x.weights) - log_ratio - log_value
-        squares = jnp.stack([jnp.sum(jnp.exp(2 * z)), jnp.sum(x.weights * x.weights)])
-        return jnp.zeros_like(candidates.weights), squares[None]
+        log_a = _exponents(context, candidates.centres, x) - log_ratio[None]
+        t = log_a + log_odds[:, None]
+        softplus = jnp.maximum(t, 0) + jnp.log1p(jnp.exp(-jnp.abs(t)))
+        log_a = log_a + _log(x.weights)[None]
+        peak = jax.lax.stop_gradient(jnp.max(log_a, axis=1))  # it cancels
+        a, zero = jnp.exp(log_a - peak[:, None]), jnp.zeros_like(peak)
+        sums = [a, a * a, softplus * x.weights[None], (x.weights * x.weights)[None]]
+        peaks = jnp.concatenate([peak, 2 * peak, zero, zero[:1]])
+        return peaks, jnp.sum(jnp.concatenate(sums), axis=1)[:, None]
 
-    _, sums = _fold(block, context, candidates)
-    return 1 / sums[0, 0], 1 / sums[0, 1]
+    k = len(alpha)
+    peaks, sums = _walk(block, context, (context.mixture, candidates), k, LOG_SUM)
+    logs = peaks + jnp.log(sums[:, 0])
+    heights = logs[:k]
+    return Values(
+        heights=heights,
+        gains=sums[2 * k : 3 * k, 0] + jnp.log1p(-alpha),
+        numbers=jnp.exp(2 * heights - logs[k : 2 * k]),
+        num_points=1 / sums[-1, 0],
+    )
 
 
 def farthest_points(context: Context, k: int) -> jax.Array:

@@ -16,13 +16,13 @@ import jax.numpy as jnp
 
 from gemjax._assess.candidates import (
     Candidates,
-    effective_numbers,
     farthest_points,
     insertion_gain,
     log_gradient_function,
     prepare,
+    values,
 )
-from gemjax._assess.search import agreed, ascend, value_tolerance
+from gemjax._assess.search import agreed, ascend, best_of, value_tolerance
 from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture
 from gemjax._model.starts import from_target
@@ -198,16 +198,20 @@ def certify(
     centres = jnp.concatenate([points, midpoints, far, context.mixture.means])
     pool = Candidates(centres, jnp.full_like(centres[:, 0], _FIRST_WEIGHT))
     size = min(num_starts, len(centres))
-    peaks, heights = ascend(log_gradient_function, context, pool, size, num_steps)
-    births, gains = ascend(insertion_gain, context, pool, size, num_steps)
+    known = values(context, pool)
+    peaks, heights = ascend(
+        log_gradient_function, context, best_of(pool, known.heights, size), num_steps
+    )
+    births, gains = ascend(insertion_gain, context, best_of(pool, known.gains, size), num_steps)
 
-    peak = jax.tree.map(lambda leaf: leaf[jnp.argmax(heights)][None], peaks)
-    birth = jax.tree.map(lambda leaf: leaf[jnp.argmax(gains)][None], births)
-    height, gain = log_gradient_function(live, peak).value[0], insertion_gain(live, birth).value[0]
-    effective, N = effective_numbers(live, peak.centres[0], height)
+    peak = jax.tree.map(lambda leaf: leaf[jnp.argmax(heights)], peaks)
+    birth = jax.tree.map(lambda leaf: leaf[jnp.argmax(gains)], births)
+    found = values(live, jax.tree.map(lambda *leaves: jnp.stack(leaves), peak, birth))
+    height, gain, effective = found.heights[0], found.gains[1], found.numbers[0]
     if price is None:
         d, covariance = blocks.centre.shape[0], mixture.covariance
         one_more = covariance.num_parameters(2, d) - covariance.num_parameters(1, d)
+        N = found.num_points
         price = 0.5 * (d + 1 + one_more) * jnp.log(N) / N
     gap, gain = jnp.where(height < 0, 0, height), jnp.where(gain < 0, 0, gain)
     weights_gap = duality_gap(statistics.ratios)
@@ -216,13 +220,13 @@ def certify(
         loss=statistics.loss,
         duality_gap=jnp.where(weights_gap < 0, 0, weights_gap),
         npmle_gap=gap,
-        npmle_at=peak.centres[0] + blocks.centre,
+        npmle_at=peak.centres + blocks.centre,
         npmle_points=effective,
         npmle_usable=(effective >= _LEAST_POINTS) | (gap <= slack),
         num_agreed=agreed(heights),
         birth_gain=gain,
-        birth_at=birth.centres[0] + blocks.centre,
-        birth_weight=jnp.where(gain == 0, 0, birth.weights[0]),
+        birth_at=birth.centres + blocks.centre,
+        birth_weight=jnp.where(gain == 0, 0, birth.weights),
         birth_price=price,
         birth_optimal=gain <= slack,
         birth_agreed=agreed(gains),

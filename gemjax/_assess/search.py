@@ -28,16 +28,15 @@ class _Climb(NamedTuple):
 def ascend(
     function: Callable[[Context, Candidates], Ascent],
     context: Context,
-    pool: Candidates,
-    num_starts: int,
+    starts: Candidates,
     num_steps: int,
 ) -> tuple[Candidates, jax.Array]:
-    """Candidates (num_starts,) where ascents from the pool end, and the values there.
+    """Candidates (k,) where ascents from `starts` (k,) end, and the values there.
 
     EM steps, stretched as long as the value keeps rising: EM alone is arbitrarily slow where the
     function is flat. A step that does not rise is undone, and the next is EM's own, which does.
     """
-    tolerance = value_tolerance(pool.weights.dtype)
+    tolerance = value_tolerance(starts.weights.dtype)
 
     def step(climb: _Climb) -> _Climb:
         proposed = _stretched(climb.at, climb.ascent, climb.stretch)
@@ -50,23 +49,28 @@ def ascend(
         )
         # EM's own step does not rise: that is rounding.
         resting = climb.resting | (ascent.slope <= tolerance) | (~rises & (climb.stretch == 1))
-        stretch = jnp.where(rises, _GROWTH * climb.stretch, 1)
+        stretch = jnp.where(rises & (climb.number > 0), _GROWTH * climb.stretch, 1)
         return _Climb(climb.number + 1, at, ascent, stretch, resting)
 
-    scores = function(context, pool)
-    _, order = jax.lax.top_k(scores.value, len(scores.value))
-    # Half of the starts are the best of the pool, half are spread over the rest.
-    half = num_starts - num_starts // 2
-    rest = half + jnp.arange(num_starts // 2) * (len(order) - half) // max(1, num_starts // 2)
-    chosen = jnp.concatenate([order[:half], order[rest]])
-    at, ascent = jax.tree.map(lambda leaf: leaf[chosen], (pool, scores))
-    start = _Climb(jnp.int32(0), at, ascent, jnp.ones_like(ascent.value), ascent.slope <= tolerance)
+    # Step 0 goes nowhere: it is where the function is first computed, and compiled once.
+    one = jnp.ones_like(starts.weights)
+    nowhere = Ascent(-jnp.inf * one, starts, one, jnp.inf * one)
+    start = _Climb(jnp.int32(0), starts, nowhere, one, one < 0)
     end = jax.lax.while_loop(
-        lambda climb: (climb.number < num_steps) & ~jnp.all(climb.resting),
+        lambda climb: (climb.number <= num_steps) & ~jnp.all(climb.resting),
         step,
-        vary_alike(start, ascent),
+        vary_alike(start, (context.mixture, starts)),
     )
     return end.at, end.ascent.value
+
+
+def best_of(pool: Candidates, scores: jax.Array, k: int) -> Candidates:
+    """k of a pool: half are those with the highest scores, half are spread over the rest."""
+    _, order = jax.lax.top_k(scores, len(scores))
+    half = k - k // 2
+    rest = half + jnp.arange(k // 2) * (len(order) - half) // max(1, k // 2)
+    chosen = jnp.concatenate([order[:half], order[rest]])
+    return jax.tree.map(lambda leaf: leaf[chosen], pool)
 
 
 def _stretched(at: Candidates, ascent: Ascent, stretch: jax.Array) -> Candidates:

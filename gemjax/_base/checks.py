@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gemjax._base import arrays
 from gemjax._base.records import Mixture
@@ -103,7 +104,8 @@ def mixture(name: str, value: Any, *, finite: bool = True) -> Mixture:
         for what, array in {"means": means, **named}.items():
             arrays.finite_rows(f"{name}.{what}", array)
         if arrays.is_concrete(log_weights):
-            arrays.distribution(f"{name}.weights", value.weights, "make_mixture")
+            weights = np.exp(np.asarray(log_weights))
+            arrays.distribution(f"{name}.weights", weights, "make_mixture")
     return Mixture(means, log_weights, value.covariance)
 
 

@@ -105,7 +105,9 @@ def fit(
     else:
         result, more = over_devices(_work, counts, solver, data, start, rest, mesh)
     if before is not None:
-        more = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), before.history, more)
+        more = jax.tree.map(
+            lambda a, b: jnp.concatenate([a, b]) if len(a) else b, before.history, more
+        )
     return dataclasses.replace(result, history=more)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -68,8 +69,14 @@ def _is_apart(mixture: Mixture, x: jax.Array) -> bool:
     """Whether exponents at all these points (N, d) come from differences."""
     if not arrays.is_concrete(x):
         return False
-    square = jnp.max(map_points(lambda x_: jnp.sum((x_ - x[:1]) ** 2, axis=1), x))
-    return by_differences(type(mixture.covariance), jnp.sqrt(square))
+    return by_differences(type(mixture.covariance), _radius(x))
+
+
+@jax.jit
+def _radius(x: jax.Array) -> jax.Array:
+    """() largest distance of points (N, d) from the first of them."""
+    square = map_points(lambda x_: jnp.sum((x_ - x[:1]) ** 2, axis=1), x)
+    return jnp.sqrt(jnp.max(square))
 
 
 def _exponents(mixture: Mixture, x: jax.Array, apart: bool) -> tuple[jax.Array, jax.Array]:
@@ -131,8 +138,11 @@ def log_density(mixture: Mixture, x: Any) -> jax.Array:
     ['-0.9189', '-1.4189']
     """
     mixture, x = _arguments(mixture, x)
-    apart = _is_apart(mixture, x)
+    return _log_density(mixture, x, _is_apart(mixture, x))
 
+
+@functools.partial(jax.jit, static_argnums=2, inline=True)
+def _log_density(mixture: Mixture, x: jax.Array, apart: bool) -> jax.Array:
     def block(x: jax.Array) -> jax.Array:
         joint, shift = _joint(mixture, x, apart)
         return jnp.log(jnp.sum(joint, axis=0)) + shift
@@ -158,8 +168,11 @@ def responsibilities(mixture: Mixture, x: Any) -> jax.Array:
     [[0.5, 0.5]]
     """
     mixture, x = _arguments(mixture, x)
-    apart = _is_apart(mixture, x)
+    return _responsibilities(mixture, x, _is_apart(mixture, x))
 
+
+@functools.partial(jax.jit, static_argnums=2, inline=True)
+def _responsibilities(mixture: Mixture, x: jax.Array, apart: bool) -> jax.Array:
     def block(x: jax.Array) -> jax.Array:
         joint, _ = _joint(mixture, x, apart)
         return (joint / jnp.sum(joint, axis=0)[None]).T
@@ -185,6 +198,11 @@ def sample(key: jax.Array, mixture: Mixture, num_samples: int) -> jax.Array:
     mixture = checks.mixture("mixture", mixture)
     num_samples = checks.count("num_samples", num_samples)
     checks.key("key", key)
+    return _sample(key, mixture, num_samples)
+
+
+@functools.partial(jax.jit, static_argnums=2, inline=True)
+def _sample(key: jax.Array, mixture: Mixture, num_samples: int) -> jax.Array:
     key_component, key_noise = jax.random.split(key)
     component = jax.random.categorical(key_component, mixture.log_weights, shape=(num_samples,))
     shape = (num_samples, mixture.means.shape[1])

@@ -9,6 +9,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gemjax._base import checks
 from gemjax._base.records import Mixture
@@ -158,7 +159,7 @@ def _principal(covariance: jax.Array, rank: int) -> jax.Array:
 
 def _equal(means: jax.Array) -> Mixture:
     n = means.shape[0]
-    return Mixture(means, jnp.full((n,), -math.log(n), means.dtype))
+    return Mixture(means, jnp.asarray(np.full((n,), -math.log(n), means.dtype)))
 
 
 def _in_memory(target: Target) -> Target:

@@ -203,7 +203,12 @@ def loss(mixture: Mixture, target: Target | FileTarget) -> jax.Array:
     0.918939
     """
     mixture = checks.mixture("mixture", mixture)
-    return expect(mixture, lay_out_for(mixture, target)).loss
+    return _loss(mixture, lay_out_for(mixture, target))
+
+
+@functools.partial(jax.jit, inline=True)
+def _loss(mixture: Mixture, blocks: Blocks | Chunks) -> jax.Array:
+    return expect(mixture, blocks).loss
 
 
 def _dot(densities: Densities, a: jax.Array, b: jax.Array) -> jax.Array:

@@ -174,6 +174,8 @@ def as_blocks(
         return target
     cut = resolve(checks.settings(blocking, None, "blocking."), num_components)
     N, d = target.shape
+    # One block is one block, whatever its size might have been: it compiles once.
+    cut = dataclasses.replace(cut, block_size=min(cut.block_size, N))
     row = _row_bytes(d, target.dtype, family)  # type: ignore[arg-type]  # a class is hashable
     if isinstance(target, FileTarget):
         centre, radius = target.centre, target.radius
@@ -207,7 +209,7 @@ def by_differences(family: type[Covariance], radius: jax.Array) -> bool:
     """
     if not (family.has_differences and arrays.is_concrete(radius)):
         return False
-    return bool(radius * radius * jnp.finfo(radius.dtype).eps > _LOST_NATS)
+    return float(radius) ** 2 * float(jnp.finfo(radius.dtype).eps) > _LOST_NATS
 
 
 def resolve(blocking: Blocking, num_components: int) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -62,15 +63,9 @@ class Target:
         return points, jnp.where(new, weights, 0)
 
     def draw(self, key: jax.Array, n: int) -> jax.Array:
-        """(n, d) points by weight, distinct while points of positive weight last (Gumbel top-n)."""
-        N = self.weights.shape[0]
-        key_distinct, key_repeat = jax.random.split(key)
-        repeat = jax.random.choice(key_repeat, N, (n,), p=self.weights).astype(jnp.int32)
-        scores = safe_log(self.weights)
-        scores = scores + jax.random.gumbel(key_distinct, (N,), self.weights.dtype)
-        distinct = jax.lax.top_k(scores, min(n, N))[1]
-        head = jnp.where(self.weights[distinct] > 0, distinct, repeat[: min(n, N)])
-        return self.points[jnp.concatenate([head, repeat[min(n, N) :]])]
+        """(n, d) points by weight, distinct while points of positive weight last, then again
+        in the same order (Gumbel top-n)."""
+        return _first(self.points, self.weights, _scores(key, self.weights), n)
 
     def checked(self, name: str, *, values: bool = True) -> Target:
         """The same, once its shapes and dtypes agree and, where values are asked for, these too."""
@@ -90,6 +85,21 @@ class Target:
             arrays.finite_rows(f"{name}.points", x)
             arrays.distribution(f"{name}.weights", w, "empirical")
         return Target(x, w, self.quadrature_error)
+
+
+@functools.partial(jax.jit, inline=True)
+def _scores(key: jax.Array, weights: jax.Array) -> jax.Array:
+    """(N,), whose order is a random one by weight."""
+    key, _ = jax.random.split(key)
+    return safe_log(weights) + jax.random.gumbel(key, weights.shape, weights.dtype)
+
+
+@functools.partial(jax.jit, static_argnums=3, inline=True)
+def _first(points: jax.Array, weights: jax.Array, scores: jax.Array, n: int) -> jax.Array:
+    order = jax.lax.top_k(scores, min(n, len(scores)))[1]
+    # Those that there are, as often as it takes.
+    positive = jnp.sum(weights > 0, dtype=jnp.int32)
+    return points[order[jnp.arange(n, dtype=jnp.int32) % jnp.maximum(positive, 1)]]
 
 
 def empirical(points: Any, weights: Any = None) -> Target:
@@ -113,7 +123,7 @@ def empirical(points: Any, weights: Any = None) -> Target:
     points = arrays.points("points", points)
     N = points.shape[0]
     if weights is None:
-        return Target(points, jnp.full((N,), 1 / N, points.dtype))
+        return Target(points, jnp.asarray(np.full((N,), 1 / N, points.dtype)))
     return Target(points, arrays.weights("weights", weights, N, points.dtype))
 
 

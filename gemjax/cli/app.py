@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 try:
+    import filelock  # noqa: F401
+    import platformdirs  # noqa: F401
     import tomli_w  # noqa: F401  needed by `gemjax run`
     import typer
 except ImportError as error:
@@ -24,7 +26,7 @@ from gemjax.cli import fit, options
 from gemjax.cli import record as records
 from gemjax.cli.files import folder
 from gemjax.cli.files.boundary import InputError, brief
-from gemjax.cli.process import devices
+from gemjax.cli.process import cache, devices
 from gemjax.cli.process.interrupt import STOPPED, Ended, one_line, sigterm
 from gemjax.cli.process.progress import Display, Progress
 from gemjax.cli.report import tables
@@ -62,6 +64,7 @@ def run_command(
     device_request: options.Devices = None,
     distributed: options.Distributed = False,
     no_figures: options.NoFigures = False,
+    no_cache: options.NoCache = False,
 ) -> None:
     """Run a study: every combination of the lists in a config, each from many random starts.
 
@@ -76,6 +79,8 @@ def run_command(
 
     Example: gemjax run configs/exact_vs_over.toml --set sweep.num_seeds=8 --out runs/quick
     """
+    if not no_cache:
+        cache.keep_compiled()
     loaded = config.load(path, tuple(overrides or ()))
     if distributed:
         devices.join()
@@ -109,6 +114,7 @@ def fit_command(
     out: options.Out = None,
     force: options.Force = False,
     no_figures: options.NoFigures = False,
+    no_cache: options.NoCache = False,
     **settings: Any,
 ) -> None:
     """Fit a mixture of round Gaussians of known scale to a file of data.
@@ -118,6 +124,8 @@ def fit_command(
 
     Example: gemjax fit data.csv --columns x,y --components 50 --scale 0.3 --labels
     """
+    if not no_cache:
+        cache.keep_compiled()
     if settings["iterations"] is None:
         settings["iterations"] = 1000 if settings["escape"] else 100
     loaded = options.config_of(settings, data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,13 +22,15 @@ from gemjax.cli.files.table import column_names
 from gemjax.cli.study.settings import GridPoint, TargetTable, TruthTable, start_settings
 
 _SEGMENTS = 20  # of a fit that shows its progress
+_ahead = ThreadPoolExecutor(1)  # compiles what is needed last while the fits run
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
     """A grid point as arrays: what all its seeds share.
 
-    `units` lead from the file's units to those of the target, and back.
+    `units` lead from the file's units to those of the target, and back; `certify` is `certificate`
+    for these shapes, being compiled.
     """
 
     point: GridPoint
@@ -40,6 +43,7 @@ class Case:
     solver: gj.Solver
     escape: gj.Escape | None
     where: str = "the config"
+    certify: Future[Any] | None = None
 
     @property
     def key(self) -> jax.Array:
@@ -63,8 +67,13 @@ class Case:
 
     def start(self, seed: int) -> gj.Mixture:
         """Where `sweep` starts this seed."""
-        key = jax.random.fold_in(self.key, seed)
+        key = jax.random.fold_in(self.key, np.uint32(seed))
         return self.init(key, self.target, self.point.model.num_components)
+
+
+def _certificate(mixture: gj.Mixture, target: Any, key: jax.Array) -> Any:
+    """`gj.certificate` of such a mixture, compiled."""
+    return jax.jit(gj.certificate).lower(mixture, target, key).compile()
 
 
 class Found(NamedTuple):
@@ -98,7 +107,10 @@ def _build(point: GridPoint, folder: Path, where: str) -> Case:
         _solver(point.solver, truth_loss), None, where,
     )  # fmt: skip
     with asking(f'model.init = "{point.model.init}"'):
-        jax.eval_shape(case.start, 0)
+        start = jax.eval_shape(lambda: case.start(0))
+    if point.report.certificate:
+        certify = _ahead.submit(_certificate, start, target, case.search_key)
+        case = dataclasses.replace(case, certify=certify)
     if not point.solver.escape:
         return case
     every = point.escape.every
@@ -192,27 +204,37 @@ def fit_block(
 def fit_best(
     case: Case, on_progress: Callable[[int, int], None]
 ) -> tuple[gj.Fit, int, list[float]]:
-    """The fit whose final loss is lowest, its seed, and the losses of all seeds.
+    """The fit whose final loss is lowest, its seed, and the losses of all seeds if there are more.
 
     Each runs in several calls, so that progress can be shown and Ctrl-C is heard.
     """
     T, S = case.point.solver.num_iterations, case.point.sweep.num_seeds
+    segment = _segment(T)
     fits: list[gj.Fit] = []
     losses: list[float] = []
     on_progress(0, T * S)
     for seed in range(S):
         fit: Any = case.start(seed)
-        segment = max(1, T // _SEGMENTS)
+        records = []
         for done in range(0, T, segment):
             fit = _go_on(case, fit, min(segment, T - done), 1)
+            records.append(jax.tree.map(np.asarray, fit.history))
             on_progress(seed * T + min(done + segment, T), T * S)
             if int(fit.status) != gj.Status.OK:
                 break
         good = int(fit.status) != gj.Status.DIVERGED
-        losses.append(float(gj.loss(fit.mixture, case.target)) if good else float("inf"))
-        fits.append(fit)
-    best = int(np.argmin(losses))
+        if S > 1:
+            losses.append(float(gj.loss(fit.mixture, case.target)) if good else float("inf"))
+        history = jax.tree.map(lambda *parts: np.concatenate(parts), *records)
+        fits.append(dataclasses.replace(fit, history=history))
+    best = int(np.argmin(losses)) if losses else 0
     return fits[best], best, losses
+
+
+def _segment(T: int) -> int:
+    """Iterations in a call, a divisor of T where there is a fitting one: each length compiles."""
+    longest = max(1, T // _SEGMENTS)
+    return next((s for s in range(longest, longest // 2, -1) if T % s == 0), longest)
 
 
 def follow_weights(case: Case) -> np.ndarray:
@@ -228,6 +250,11 @@ def follow_weights(case: Case) -> np.ndarray:
 def _go_on(
     case: Case, start: gj.Mixture | gj.Fit, num_iterations: int, record_every: int
 ) -> gj.Fit:
+    """More iterations, and their history alone."""
+    if isinstance(start, gj.Fit):
+        # One that grows would compile something for every length.
+        none = jax.tree.map(lambda leaf: np.asarray(leaf)[:0], start.history)
+        start = dataclasses.replace(start, history=none)
     with asking(case.where):
         return gj.fit(
             case.solver, case.target, start, num_iterations=num_iterations,
@@ -237,10 +264,28 @@ def _go_on(
 
 def assess(case: Case, fits: gj.Fit) -> Found:
     """What can be said of fits, with a leading axis of seeds: all that the config asks for."""
-    key = case.search_key if case.point.report.certificate else None
-    said = _assess(fits.mixture, fits.status, case.target, case.truth, key)
-    _wait(said)
-    return Found(fits, *said)
+    recovery = diagnosis = certificate = None
+    if case.truth is not None:
+        recovery, diagnosis = _compared(fits.mixture, fits.status, case.truth)
+    if case.point.report.certificate:
+        certificate = _certificates(case, fits.mixture)
+        losses = certificate.loss
+    else:
+        losses = _losses(fits.mixture, case.target)
+        _wait(losses)
+    return Found(fits, losses, recovery, diagnosis, certificate)
+
+
+def _certificates(case: Case, mixtures: gj.Mixture) -> gj.Certificate:
+    """One for each, with a leading axis."""
+    assert case.certify is not None
+    certify = case.certify.result()
+    found = []
+    for seed in range(len(mixtures.means)):
+        mixture = jax.tree.map(lambda leaf, seed=seed: leaf[seed], mixtures)
+        found.append(certify(mixture, case.target, case.search_key))
+        _wait(found[-1])
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
 
 
 def _wait(arrays: Any) -> None:
@@ -250,15 +295,13 @@ def _wait(arrays: Any) -> None:
 
 
 @jax.jit
-def _assess(
-    mixtures: gj.Mixture, status: jax.Array, target: Any, truth: gj.Mixture | None, key: Any
-) -> tuple[Any, ...]:
-    """`Found` but for the fit; without a truth or a key there is less to say."""
-    losses = jax.lax.map(lambda mixture: gj.loss(mixture, target), mixtures)
-    recovery = diagnosis = certificate = None
-    if truth is not None:
-        recovery = jax.vmap(gj.recovery, in_axes=(0, None))(mixtures, truth)
-        diagnosis = jax.vmap(gj.diagnose, in_axes=(0, None, 0))(mixtures, truth, status)
-    if key is not None:
-        certificate = jax.lax.map(lambda m: gj.certificate(m, target, key), mixtures)
-    return losses, recovery, diagnosis, certificate
+def _losses(mixtures: gj.Mixture, target: Any) -> jax.Array:
+    return jax.lax.map(lambda mixture: gj.loss(mixture, target), mixtures)
+
+
+@jax.jit
+def _compared(
+    mixtures: gj.Mixture, status: jax.Array, truth: gj.Mixture
+) -> tuple[gj.Recovery, gj.Diagnosis]:
+    recovery = jax.vmap(gj.recovery, in_axes=(0, None))(mixtures, truth)
+    return recovery, jax.vmap(gj.diagnose, in_axes=(0, None, 0))(mixtures, truth, status)

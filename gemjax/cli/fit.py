@@ -48,14 +48,16 @@ def run(
     fit, best_seed, losses = case.fit_best(at, on_progress)
     if int(fit.status) == gj.Status.DIVERGED:
         raise InputError(f"{data}: the fit diverged: {gj.Status.DIVERGED.message}")
-    order = np.argsort(-np.asarray(fit.mixture.weights), kind="stable")
+    fit = jax.tree.map(np.asarray, fit)
+    order = np.argsort(-fit.mixture.log_weights, kind="stable")
     mixture = dataclasses.replace(
         fit.mixture, means=fit.mixture.means[order], log_weights=fit.mixture.log_weights[order]
     )
     # As a block of one seed.
-    found = case.assess(at, jax.tree.map(lambda leaf: np.asarray(leaf)[None], fit))
+    found = case.assess(at, jax.tree.map(lambda leaf: leaf[None], fit))
     arrays = results.arrays_of(found, point)
-    components, told = record.in_units(at, mixture.means, mixture.weights)
+    components, told = record.in_units(at, mixture.means, arrays["weights"][0, order])
+    losses = losses or found.loss.tolist()
     summary = _summary(at, found, components["weights"], best_seed, losses) | told
     with folder.claim(out, manifest, force=force):
         table = np.column_stack([components["means"], components["weights"]])
@@ -83,7 +85,7 @@ def _summary(
         "gradient_norm": jsonable(fit.history.gradient_norm[0, -1]),
         "num_iterations": int(fit.num_iterations[0]),
         "best_seed": best_seed,
-        "losses_of_seeds": [jsonable(at.units.loss_to_data(loss)) for loss in losses],
+        "losses_of_seeds": [jsonable(at.units.loss_to_data(float(loss))) for loss in losses],
         "status": gj.Status(int(fit.status[0])).name,
     }
     if at.escape is not None:
@@ -113,7 +115,6 @@ def _write_assignments(
     """labels.csv: per point the row (from 0) of components.csv; responsibilities.npy: (N, n)."""
     N, n = at.target.shape[0], len(mixture.means)
     nearest = np.empty(N, np.int64)
-    posterior = jax.jit(gj.responsibilities)
     with contextlib.ExitStack() as files:
         table = None
         if responsibilities:
@@ -124,7 +125,7 @@ def _write_assignments(
             np.lib.format.write_array_header_1_0(table, {**header, "shape": (N, n)})
         for first in range(0, N, _ROWS):
             rows = slice(first, first + _ROWS)
-            block = np.asarray(posterior(mixture, at.target.read(rows)[0]))
+            block = np.asarray(gj.responsibilities(mixture, at.target.read(rows)[0]))
             nearest[rows] = block.argmax(axis=1)
             if table is not None:
                 table.write(block.tobytes())

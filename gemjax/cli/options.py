@@ -38,6 +38,9 @@ Responsibilities = Annotated[
     bool, _flag("--responsibilities", "Write responsibilities.npy, (N, n).")
 ]
 NoFigures = Annotated[bool, _flag("--no-figures", "Draw nothing.")]
+NoCache = Annotated[bool, typer.Option(
+    "--no-cache", envvar="GEMJAX_NO_CACHE", help="Keep no compiled programs for the next time."
+)]  # fmt: skip
 
 # Per option its key, its help, and its default where that is not the config's.
 # fmt: off

@@ -14,11 +14,11 @@ from jax.sharding import Mesh, PartitionSpec
 import gemjax as gj
 from gemjax._assess.candidates import (
     Candidates,
-    effective_numbers,
     farthest_points,
     insertion_gain,
     log_gradient_function,
     prepare,
+    values,
 )
 from gemjax._assess.certificate import _certify, certify
 from gemjax._points.blocks import as_blocks
@@ -215,9 +215,8 @@ def test_ten_dimensions_in_float32():
 @jax.jit
 def all_passes(context, candidates):
     gradient = log_gradient_function(context, candidates)
-    numbers = effective_numbers(context, candidates.centres[0], gradient.value[0])
     gain = insertion_gain(context, candidates)
-    return gradient, gain, *numbers, farthest_points(context, 6)
+    return gradient, gain, values(context, candidates), farthest_points(context, 6)
 
 
 def test_every_way_to_walk_over_the_points_gives_the_same(tmp_path):
@@ -236,7 +235,7 @@ def test_every_way_to_walk_over_the_points_gives_the_same(tmp_path):
     D = np.exp(log_ratio) @ point_weights
     gain = np.log1p(alpha[:, None] * np.expm1(log_ratio)) @ point_weights
     tau = np.exp(log_ratio) / (1 + alpha[:, None] * np.expm1(log_ratio)) * alpha[:, None]
-    a = point_weights * np.exp(log_ratio[0]) / D[0]
+    a = point_weights[None] * np.exp(log_ratio) / D[:, None]
     lone = np.where(point_weights > 0, np.log(np.maximum(point_weights, 1e-300)), -np.inf)
     lone = lone - oracle.log_density(means, weights, points)
     for data, blocking in [
@@ -246,14 +245,16 @@ def test_every_way_to_walk_over_the_points_gives_the_same(tmp_path):
     ]:
         blocks = as_blocks(data, 3, blocking)
         candidates = Candidates(centres - blocks.centre[None], jnp.asarray(alpha))
-        directional, birth, effective, size, far = all_passes(prepare(mixture, blocks), candidates)
+        directional, birth, known, far = all_passes(prepare(mixture, blocks), candidates)
         np.testing.assert_allclose(directional.value, np.log(D), rtol=1e-9)
         moved = (np.exp(log_ratio) * point_weights[None]) @ points / D[:, None]
         np.testing.assert_allclose(directional.step.centres + blocks.centre[None], moved)
         np.testing.assert_allclose(birth.value, gain, rtol=1e-9)
         np.testing.assert_allclose(birth.step.weights, tau @ point_weights, rtol=1e-9)
-        assert effective == pytest.approx(1 / np.sum(a * a), rel=1e-9)
-        assert size == pytest.approx(1 / np.sum(point_weights**2))
+        np.testing.assert_allclose(known.heights, np.log(D), rtol=1e-9)
+        np.testing.assert_allclose(known.gains, gain, rtol=1e-9)
+        np.testing.assert_allclose(known.numbers, 1 / np.sum(a * a, axis=1), rtol=1e-9)
+        assert known.num_points == pytest.approx(1 / np.sum(point_weights**2))
         expected = points[np.argsort(-lone)[:6]]
         np.testing.assert_allclose(far + blocks.centre[None], expected, atol=1e-9)
 
