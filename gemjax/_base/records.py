@@ -97,7 +97,7 @@ class Info:
 class Status(enum.IntEnum):
     """How a fit or a weight problem ended. Stored as int32, so that a sweep carries one per seed.
 
-    A fit ends with OK, CONVERGED or DIVERGED; `solve_weights` knows all but CONVERGED.
+    A fit ends with OK, CONVERGED, IMPRECISE or DIVERGED; `solve_weights` knows OK and the others.
 
     >>> import gemjax as gj
     >>> gj.Status(0)
@@ -112,6 +112,7 @@ class Status(enum.IntEnum):
     STALLED = 3
     IMPOSSIBLE = 4
     CONVERGED = 5
+    IMPRECISE = 6
 
     @property
     def message(self) -> str:
@@ -131,6 +132,11 @@ _MESSAGES = {
     ),
     Status.IMPOSSIBLE: "a point of positive weight has no density under any component",
     Status.CONVERGED: "the loss changed by less than the tolerance in one iteration",
+    Status.IMPRECISE: (
+        "finished, but the points are spread over so many standard deviations of the noise that "
+        "losses and responsibilities have lost their digits; take float64, or centre the points, "
+        "or make the target outside of jit"
+    ),
 }
 
 
@@ -241,7 +247,8 @@ class DivergedError(RuntimeError):
 
 
 def raise_for_status(fit: Fit) -> None:
-    """Raises `DivergedError` if the fit, or any seed of a sweep, diverged.
+    """Raises `DivergedError` if the fit, or any seed of a sweep, is not to be trusted: it DIVERGED
+    or is IMPRECISE.
 
     Reads the status on the host, so it is not for use under `jit`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -71,7 +72,7 @@ def over_devices(
     if axis is not None:
         parts = mesh.shape["data"]
         weights = jnp.pad(data.weights, (0, -len(data.weights) % parts))
-        data = Target(_repeat_last(data.points, parts), weights)
+        data = dataclasses.replace(data, points=_repeat_last(data.points, parts), weights=weights)
     seeds = mesh.shape.get("seed")
     if seeds is not None:
         starts = jax.tree.map(lambda leaf: _repeat_last(leaf, seeds), starts)

@@ -18,6 +18,7 @@ from gemjax._em.solver import Solver
 from gemjax._model.statistics import lay_out_for
 from gemjax._numerics.pytree import vary_alike
 from gemjax._points.blocks import Blocks, Chunks
+from gemjax._points.spread import is_imprecise
 
 # The states of a fit's iterations up to this size are all kept for reverse mode.
 _KEPT_BYTES = 2**26
@@ -68,12 +69,26 @@ def run(
         history = jax.tree.map(lambda leaf: jnp.zeros((0, *leaf.shape), leaf.dtype), fit.info)
     if num_iterations % record_every:
         fit, _ = _scan(body, fit, num_iterations % record_every)
-    return fit, history
+    return _told_if_imprecise(target, fit), history
+
+
+def _told_if_imprecise(target: Any, fit: Fit) -> Fit:
+    """The fit, with a status that says so where its target asks too much of its precision."""
+    if not isinstance(target, Blocks | Chunks):  # a solver of somebody's that lays out nothing
+        return fit
+    centre, radius = jax.lax.stop_gradient((target.centre, target.radius))
+    reach = None
+    if not target.apart:
+        means = jnp.zeros_like(jax.lax.stop_gradient(fit.mixture.means))
+        reach = jax.lax.stop_gradient(fit.mixture.covariance).reach(means, radius)
+    imprecise = is_imprecise(centre, radius, reach) & (fit.status != int(Status.DIVERGED))
+    status = jnp.where(imprecise, int(Status.IMPRECISE), fit.status)
+    return dataclasses.replace(fit, status=status)
 
 
 def _reopened(fit: Fit, tolerance: jax.Array | None) -> Fit:
     """A fit that had converged goes on: the target, the tolerance or the escape may be others."""
-    again = fit.status == int(Status.CONVERGED)
+    again = fit.status != int(Status.DIVERGED)
     status = jnp.where(again, int(Status.OK), fit.status)
     if tolerance is not None:  # a bad one that the door could not see
         status = jnp.where(jnp.isnan(tolerance), int(Status.DIVERGED), status)

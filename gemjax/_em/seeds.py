@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from gemjax._base import arrays, checks
-from gemjax._base.records import Fit, Mixture, succeeded
+from gemjax._base.records import Fit, Mixture, Status
 from gemjax._em import loop
 from gemjax._em.devices import over_devices, prepared
 from gemjax._em.fit import checked_tolerance
@@ -154,7 +154,7 @@ def best(fits: Fit) -> Fit:
             "fits must be a Fit with a leading axis of seeds, as sweep returns, got "
             f"{type(fits).__name__} with a status of shape {jnp.shape(getattr(fits, 'status', 0))}"
         )
-    index = jnp.argmin(jnp.where(succeeded(fits.status), fits.loss, jnp.inf))
+    index = jnp.argmin(jnp.where(fits.status == int(Status.DIVERGED), jnp.inf, fits.loss))
     return jax.tree.map(lambda leaf: leaf[index], fits)
 
 

@@ -14,7 +14,7 @@ from gemjax._base.records import Mixture
 from gemjax._families.covariance import Covariance, log_normaliser
 from gemjax._families.identity import Identity
 from gemjax._numerics.finite import capped, log_normalise, safe_exp, safe_log, unit
-from gemjax._points.blocks import by_differences
+from gemjax._points.spread import is_far_apart
 from gemjax._points.walk import map_points
 
 
@@ -69,7 +69,9 @@ def _is_apart(mixture: Mixture, x: jax.Array) -> bool:
     """Whether exponents at all these points (N, d) come from differences."""
     if not arrays.is_concrete(x):
         return False
-    return by_differences(type(mixture.covariance), _radius(x))
+    with jax.ensure_compile_time_eval():  # also where `jit` closes over them
+        radius = _radius(x)
+    return mixture.covariance.has_differences and is_far_apart(radius, x.dtype)
 
 
 @jax.jit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 
@@ -68,8 +69,8 @@ def population(mixture: Mixture, *, num_nodes: int | None = None) -> Target:
     num_axes = d if d <= 3 else len(span) if len(span) <= 3 else 0
     basis = jnp.eye(d, dtype=mixture.means.dtype) if d <= 3 else _basis(mixture.means, span)
     rules = [_offsets(num_axes, d, num_nodes, m, replicate) for replicate in range(_REPLICATES)]
-    target, *others = (_place(mixture, basis, offsets, g) for offsets, g in rules)
-    return Target(target.points, target.weights, _spread(mixture, [target, *others]))
+    targets = [_place(mixture, basis, offsets, g).told() for offsets, g in rules]
+    return dataclasses.replace(targets[0], quadrature_error=_spread(mixture, targets))
 
 
 def _spanning(means: jax.Array) -> list[int]:
@@ -197,5 +198,7 @@ def _spread(mixture: Mixture, rules: list[Target]) -> jax.Array:
         one = lambda means, blocks=blocks: expect(Mixture(means, equal, covariance), blocks).loss  # noqa: E731
         losses.append(jax.lax.map(one, probes))
     first, *others = losses
-    rounding = 8 * jnp.finfo(mixture.means.dtype).eps * (1 + jnp.abs(first))
-    return jnp.max(jnp.stack([jnp.abs(other - first) + rounding for other in others]))
+    # Where probes miss clusters that are far away, losses are huge, and so are their errors.
+    size, rounding = 1 + jnp.abs(first), 8 * jnp.finfo(mixture.means.dtype).eps
+    relative = [jnp.abs(other - first) / size + rounding for other in others]
+    return size[0] * jnp.max(jnp.stack(relative))

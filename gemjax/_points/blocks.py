@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gemjax._base import arrays, checks
+from gemjax._base import checks
 from gemjax._base.settings import setting
 from gemjax._families.covariance import Covariance
 from gemjax._families.identity import Identity
-from gemjax._numerics.pytree import vary_alike
 from gemjax._points.file_target import FileTarget
+from gemjax._points.spread import extent
 from gemjax._points.target import Target
 
 # Entries of one block of densities, n·C, on a CPU: 2^17 float32 numbers are 512 KiB.
@@ -28,13 +28,10 @@ _BLOCK_ENTRIES = 2**17
 # The same where blocks run side by side and together must fit a device's memory.
 _PARALLEL_ENTRIES = 2**26
 _PARALLEL_BLOCK = 4096
-_EXTENT_ROWS = 2**16
 # Points laid out up to this size at once.
 _COPIED_BYTES = {"cpu": 2**24}
 _ACCELERATOR_COPIED_BYTES = 2**31
 _STATIC = {"static": True}
-# Nats that products may lose; beyond, exponents come from differences.
-_LOST_NATS = 5e-4
 _PRECISIONS = {name: jax.lax.Precision(name) for name in ("default", "high", "highest")}
 
 
@@ -97,7 +94,7 @@ class Blocks:
       radius: () largest distance of a point from the centre.
       blocking: static, the cut.
       family: static, the covariance family whose features these are.
-      apart: static, whether exponents come from differences; see `by_differences`.
+      apart: static, whether exponents come from differences x − μ; see `spread.py`.
       axis: static, the mesh axis over which the points are spread, if any.
     """
 
@@ -180,8 +177,8 @@ def as_blocks(
     if isinstance(target, FileTarget):
         centre, radius = target.centre, target.radius
     else:
-        centre, radius = _extent(target, axis)
-    apart = by_differences(family, radius)
+        centre, radius = extent(target, axis)
+    apart = family.has_differences and bool(target.far_apart)
     if apart:  # they are exact between points as they are, and not after centring
         radius, centre = radius + jnp.linalg.norm(centre), jnp.zeros_like(centre)
     if isinstance(target, Target) and N * row <= cut.copied_bytes:
@@ -196,20 +193,6 @@ def _row_bytes(d: int, dtype: Any, family: type[Covariance]) -> int:
     """Of a point laid out: features, weight and base."""
     features = jax.eval_shape(family.features, jax.ShapeDtypeStruct((d, 1), dtype))
     return (features.shape[0] + 2) * jnp.dtype(dtype).itemsize
-
-
-def by_differences(family: type[Covariance], radius: jax.Array) -> bool:
-    """Whether exponents come from differences x − μ instead of products of features.
-
-    A product x·μ − |μ|²/2 is wrong by eps R², R the spread of the points, and what is left of it
-    after |x|²/2 was taken off may be of the size of one: float32 has lost 1e-3 nats at R = 100 and
-    everything at 1e4. Differences lose nothing between a point and a mean that are near, and those
-    that are far do not matter. They cost several times as much, so that products are taken where
-    the spread is not known, under a trace.
-    """
-    if not (family.has_differences and arrays.is_concrete(radius)):
-        return False
-    return float(radius) ** 2 * float(jnp.finfo(radius.dtype).eps) > _LOST_NATS
 
 
 def resolve(blocking: Blocking, num_components: int) -> Any:
@@ -233,30 +216,6 @@ def resolve(blocking: Blocking, num_components: int) -> Any:
         num_parallel=blocking.num_parallel or num_parallel,
         copied_bytes=copied,
     )
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def _extent(target: Target, axis: str | None) -> tuple[jax.Array, jax.Array]:
-    """The mean (d,) and the largest distance () from it, without a copy of the points."""
-    target = jax.lax.stop_gradient(Target(target.points, target.weights))
-    N = target.points.shape[0]
-    size = min(N, _EXTENT_ROWS)
-    numbers = jnp.arange(-(-N // size), dtype=jnp.int32)
-
-    def add(total: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
-        points, weights = target.rows(index, size)
-        return total + jnp.sum(weights[:, None] * points, axis=0), None
-
-    def farthest(most: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
-        points, _ = target.rows(index, size)
-        return jnp.maximum(most, jnp.max(jnp.sum((points - centre[None]) ** 2, axis=1))), None
-
-    zero = vary_alike(jnp.zeros_like(target.points[0]), target)
-    centre, _ = jax.lax.scan(add, zero, numbers)
-    centre = centre if axis is None else jax.lax.psum(centre, axis)
-    square, _ = jax.lax.scan(farthest, zero[0], numbers)
-    square = square if axis is None else jax.lax.pmax(square, axis)
-    return centre, jnp.sqrt(square)
 
 
 @functools.partial(jax.jit, static_argnums=(4, 5, 6, 7))

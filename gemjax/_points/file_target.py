@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gemjax._numerics.pytree import record
+from gemjax._points.spread import is_far_apart
 from gemjax._points.units import Units
 
 _ROWS = 2**18  # rows read at a time by the checks on the host
@@ -28,6 +29,7 @@ class FileTarget:
       shape: static, (N, d).
       offset, scale: static; the points are (row − offset) / scale.
       total: static, sum of the weights in the file.
+      far_apart: static, as of a `Target`.
 
     >>> import gemjax as gj
     >>> gj.FileTarget.__name__
@@ -42,6 +44,7 @@ class FileTarget:
     offset: tuple[float, ...] = dataclasses.field(metadata={"static": True})
     scale: float = dataclasses.field(metadata={"static": True})
     total: float = dataclasses.field(metadata={"static": True})
+    far_apart: bool = dataclasses.field(metadata={"static": True})
 
     @property
     def dtype(self) -> Any:
@@ -167,15 +170,17 @@ def from_npy(
     centre = units.to_model(mean)
     # Rows past the end of the file are zeros.
     box = np.maximum(units.to_model(high), 0) - centre, centre - np.minimum(units.to_model(low), 0)
+    radius = np.linalg.norm(np.maximum(*box))
     return FileTarget(
         centre=jnp.asarray(centre, dtype),
-        radius=jnp.asarray(np.linalg.norm(np.maximum(*box)), dtype),
+        radius=jnp.asarray(radius, dtype),
         path=str(Path(path).resolve()),
         weights_path=None if weights is None else str(Path(weights).resolve()),
         shape=(N, d),
         offset=tuple(shift.tolist()),
         scale=float(scale),
         total=total,
+        far_apart=is_far_apart(radius, dtype),
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from gemjax._base import arrays
 from gemjax._numerics.finite import safe_log
 from gemjax._numerics.pytree import record
+from gemjax._points.spread import extent, is_far_apart
 
 
 @record
@@ -25,6 +26,9 @@ class Target:
       weights: (N,), same dtype, non-negative, summing to one.
       quadrature_error: () expected error of an expectation of the size of the loss, in nats per
         point, for a `population` target; None for a sample, which is exact for what it is.
+      far_apart: static, whether the points are so far apart, in standard deviations of the noise,
+        that densities must come from differences; None where that is not known, as for points
+        that were never seen outside of `jit`. A matter of digits and speed, not of meaning.
 
     >>> import jax.numpy as jnp
     >>> import gemjax as gj
@@ -36,6 +40,7 @@ class Target:
     points: jax.Array
     weights: jax.Array
     quadrature_error: jax.Array | None = None
+    far_apart: bool | None = dataclasses.field(default=None, metadata={"static": True})
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -84,7 +89,16 @@ class Target:
         if values:
             arrays.finite_rows(f"{name}.points", x)
             arrays.distribution(f"{name}.weights", w, "empirical")
-        return Target(x, w, self.quadrature_error)
+        made = dataclasses.replace(self, points=x, weights=w)
+        return made.told() if values else made
+
+    def told(self) -> Target:
+        """The same, and if its values are known, whether they are far apart."""
+        if self.far_apart is not None or not arrays.is_concrete(self.points, self.weights):
+            return self
+        with jax.ensure_compile_time_eval():  # also where `jit` closes over them
+            _, radius = extent(Target(self.points, self.weights), None)
+        return dataclasses.replace(self, far_apart=is_far_apart(radius, self.dtype))
 
 
 @functools.partial(jax.jit, inline=True)
@@ -123,8 +137,8 @@ def empirical(points: Any, weights: Any = None) -> Target:
     points = arrays.points("points", points)
     N = points.shape[0]
     if weights is None:
-        return Target(points, jnp.asarray(np.full((N,), 1 / N, points.dtype)))
-    return Target(points, arrays.weights("weights", weights, N, points.dtype))
+        return Target(points, jnp.asarray(np.full((N,), 1 / N, points.dtype))).told()
+    return Target(points, arrays.weights("weights", weights, N, points.dtype)).told()
 
 
 def checked_target(name: str, value: Any, *, values: bool = True) -> Any:

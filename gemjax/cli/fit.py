@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 import gemjax as gj
-from gemjax.cli import case, record, results
+from gemjax.cli import case, fitting, record, results
 from gemjax.cli.case import Case
 from gemjax.cli.files import folder
 from gemjax.cli.files.boundary import InputError, asking
@@ -45,7 +45,7 @@ def run(
     on_cpu = jax.default_backend() == "cpu"
     with asking(data):
         cost.check([point], out, 1, on_cpu=on_cpu, shape=at.target.shape, disk=disk, tell=tell)
-    fit, best_seed, losses = case.fit_best(at, on_progress)
+    fit, best_seed, losses = fitting.fit_best(at, on_progress)
     if int(fit.status) == gj.Status.DIVERGED:
         raise InputError(f"{data}: the fit diverged: {gj.Status.DIVERGED.message}")
     fit = jax.tree.map(np.asarray, fit)
@@ -54,7 +54,7 @@ def run(
         fit.mixture, means=fit.mixture.means[order], log_weights=fit.mixture.log_weights[order]
     )
     # As a block of one seed.
-    found = case.assess(at, jax.tree.map(lambda leaf: leaf[None], fit))
+    found = fitting.assess(at, jax.tree.map(lambda leaf: leaf[None], fit))
     arrays = results.arrays_of(found, point)
     components, told = record.in_units(at, mixture.means, arrays["weights"][0, order])
     losses = losses or found.loss.tolist()
@@ -69,7 +69,7 @@ def run(
 
 
 def _summary(
-    at: Case, found: case.Found, weights: np.ndarray, best_seed: int, losses: list[float]
+    at: Case, found: fitting.Found, weights: np.ndarray, best_seed: int, losses: list[float]
 ) -> dict[str, Any]:
     """What summary.json says, in the data's units."""
     (N, d), point, fit = at.target.shape, at.point, found.fit

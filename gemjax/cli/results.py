@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 import gemjax as gj
-from gemjax.cli.case import Found
 from gemjax.cli.files.write import jsonable
+from gemjax.cli.fitting import Found
 from gemjax.cli.study.settings import GridPoint
 
 Arrays = dict[str, np.ndarray]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gemjax as gj
-from gemjax.cli import case, results
+from gemjax.cli import case, fitting, results
 from gemjax.cli.files.read import InputError
 from gemjax.cli.study import config
 from gemjax.cli.study.settings import TABLES
@@ -40,7 +40,7 @@ def test_followed_weights_are_those_of_the_fit():
     """They stop after every other iteration: the rule's state must go on."""
     solver = {"num_iterations": 7, "record_every": 2, "mean_rule": "overrelaxed"}
     made = build(model={"num_components": 4}, solver=solver)
-    followed = case.follow_weights(made)
+    followed = fitting.follow_weights(made)
     fit = gj.fit(made.solver, made.target, made.start(0), num_iterations=6)
     assert followed.shape == (4, 4)
     np.testing.assert_allclose(followed[0], 0.25)
@@ -52,8 +52,8 @@ def test_the_best_of_fits_in_segments_is_that_of_a_sweep(tolerance):
     settings = {"num_iterations": 43, "mean_rule": "em", "step_size": 1.0, **tolerance}
     made = build(model={"num_components": 3}, solver=settings, sweep={"num_seeds": 4})
     shown = []
-    fit, seed, losses = case.fit_best(made, lambda done, total: shown.append((done, total)))
-    found = case.fit_block(made, 0, 4, None, 1)
+    fit, seed, losses = fitting.fit_best(made, lambda done, total: shown.append((done, total)))
+    found = fitting.fit_block(made, 0, 4, None, 1)
     np.testing.assert_allclose(losses, found.loss, rtol=1e-9)
     assert seed == np.argmin(found.loss)
     assert fit.num_iterations == found.fit.num_iterations[seed]
@@ -74,14 +74,14 @@ def test_an_escape_leaves_time_to_settle_however_the_fit_is_cut():
         escape={"every": 5},
         sweep={"num_seeds": 3},
     )
-    _, _, losses = case.fit_best(made, lambda *_: None)
-    found = case.fit_block(made, 0, 3, None, 1)
+    _, _, losses = fitting.fit_best(made, lambda *_: None)
+    found = fitting.fit_block(made, 0, 3, None, 1)
     np.testing.assert_allclose(losses, found.loss, rtol=1e-9)
 
 
 def test_columns_say_which_arrays_a_block_leaves():
     made = build(report={"certificate": True}, solver={"num_iterations": 4, "tolerance": 0.0})
-    arrays = results.arrays_of(case.fit_block(made, 0, 2, None, 1), made.point)
+    arrays = results.arrays_of(fitting.fit_block(made, 0, 2, None, 1), made.point)
     assert results.fits(arrays, 2, made.point)
     assert not results.fits(arrays, 3, made.point)
     assert not results.fits({k: v for k, v in arrays.items() if k != "loss"}, 2, made.point)

@@ -97,7 +97,7 @@ def test_every_file_has_a_head():
 
 FACTS = {
     "log(2 * math.pi)": {"gemjax._families.covariance"},  # the Gaussian's normaliser
-    "lax.psum(": {"gemjax._numerics.sums", "gemjax._points.blocks"},  # sums over devices
+    "lax.psum(": {"gemjax._numerics.sums", "gemjax._points.spread"},  # sums over devices
     "dynamic_slice_in_dim(self.points": {"gemjax._points.target"},
 }
 

@@ -80,6 +80,64 @@ def test_certificates(R):
         assert getattr(found, name) == pytest.approx(float(getattr(truth, name)), abs=1e-4)
 
 
+def test_what_a_target_knows_it_takes_along():
+    """Under `jit`, `vmap` and on a mesh the numbers are those outside."""
+    points, means = pairs(1e4)
+    start, solver = gj.make_mixture(means + 1), gj.GradientEM(1.0, mean_rule="em")
+    target = gj.empirical(points)
+    run = lambda target, start: gj.fit(solver, target, start, num_iterations=5)  # noqa: E731
+    expected = run(target, start)
+    assert target.far_apart
+    assert not gj.empirical(points / 1e4).far_apart
+    batch = jax.tree.map(lambda leaf: leaf[None], start)
+    mesh = jax.make_mesh((2,), ("data",))
+    for found in (
+        jax.jit(run)(target, start),
+        jax.tree.map(lambda leaf: leaf[0], jax.vmap(run, in_axes=(None, 0))(target, batch)),
+        gj.fit(solver, target, start, num_iterations=5, mesh=mesh),
+        run(gj.Target(target.points, target.weights), start),
+    ):
+        assert found.status == gj.Status.OK
+        np.testing.assert_allclose(found.history.loss, expected.history.loss, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("R", "name"), [(30, "OK"), (1e3, "IMPRECISE")])
+def test_points_that_are_never_seen_end_in_a_status(R, name):
+    points, means = pairs(R)
+    start, solver = gj.make_mixture(means), gj.GradientEM()
+
+    @jax.jit
+    def run(points, start):
+        return gj.fit(solver, gj.empirical(points), start, num_iterations=3)
+
+    fit = run(points, start)
+    assert gj.Status(int(fit.status)).name == name
+    more = gj.fit(solver, gj.empirical(points), fit, num_iterations=2)  # and they may go on
+    assert (gj.Status(int(more.status)).name, int(more.num_iterations)) == ("OK", 5)
+    if name == "IMPRECISE":
+        with pytest.raises(gj.DivergedError, match="take float64"):
+            gj.raise_for_status(fit)
+
+
+def test_digits_that_a_precision_does_not_have():
+    """At 1e7 numbers are one apart in float32."""
+    for dtype, name in ((np.float32, "IMPRECISE"), (np.float64, "OK")):
+        points, means = (x.astype(dtype) for x in pairs(1e7))
+        for data in (points, points - points.min() + 1e7):
+            start = gj.make_mixture(means)
+            fit = gj.fit(gj.GradientEM(), gj.empirical(data), start, num_iterations=2)
+            assert gj.Status(int(fit.status)).name == name
+
+
+@pytest.mark.parametrize("R", [1e2, 1e4])
+def test_population_limits(R):
+    truth = gj.make_mixture(np.array([[-R], [0.0], [R]], np.float32))
+    target = gj.population(truth)
+    exact = np.log(3) + 0.5 * np.log(2 * np.pi) + 0.5
+    assert target.quadrature_error < 1e-4
+    assert gj.loss(truth, target) == pytest.approx(exact, abs=float(target.quadrature_error))
+
+
 def test_derivatives_from_differences():
     """In float64 the spread at which they are taken is some 1e6."""
     points, means = (x.astype(np.float64) for x in pairs(3e6, d=5, N=30))

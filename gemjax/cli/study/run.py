@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import tomli_w
 
-from gemjax.cli import case, record, results
+from gemjax.cli import case, fitting, record, results
 from gemjax.cli.case import Case
 from gemjax.cli.files import folder
 from gemjax.cli.files.boundary import InputError, asking
@@ -140,11 +140,11 @@ def _compute(
         mesh = devices.mesh(chosen, seeds, spread_points=not at.point.target.on_disk)
         each = piece.num_seeds if mesh is None else -(-piece.num_seeds // mesh.shape["seed"])
         wanted = at.batch_size(each)
-        block = functools.partial(case.fit_block, at, piece.first_seed, piece.num_seeds, mesh)
+        block = functools.partial(fitting.fit_block, at, piece.first_seed, piece.num_seeds, mesh)
         found, batch = batches.run(at.seed_size, wanted, block, tell)
         arrays = results.arrays_of(found, at.point) | {"batch": np.array([batch, wanted])}
         if at.point.report.weights and piece.first_seed == 0:
-            arrays["followed_weights"] = case.follow_weights(at)
+            arrays["followed_weights"] = fitting.follow_weights(at)
         if place is not None:
             write_arrays(place / piece.name, arrays | {"origin": origin(manifest, piece)})
         tally.add(piece, arrays, time.perf_counter() - begun)

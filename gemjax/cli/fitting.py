@@ -1,0 +1,162 @@
+"""The fits of a case, and what is said of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+import gemjax as gj
+from gemjax.cli.case import Case
+from gemjax.cli.files.boundary import InputError, asking
+
+_SEGMENTS = 20  # of a fit that shows its progress
+
+
+class Found(NamedTuple):
+    """Fits with a leading axis of seeds, and what is said of each; `loss` is the final one."""
+
+    fit: gj.Fit
+    loss: jax.Array
+    recovery: gj.Recovery | None
+    diagnosis: gj.Diagnosis | None
+    certificate: gj.Certificate | None
+
+
+def fit_block(
+    case: Case, first_seed: int, num_seeds: int, mesh: Mesh | None, batch_size: int
+) -> Found:
+    """Fits a block of seeds."""
+    length = case.point.solver
+    with asking(case.where):
+        fits = gj.sweep(
+            case.key, case.solver, case.target, num_seeds=num_seeds, first_seed=first_seed,
+            num_components=case.point.model.num_components, init=case.init, escape=case.escape,
+            num_iterations=length.num_iterations, tolerance=length.tolerance,
+            record_every=length.record_every, batch_size=batch_size, mesh=mesh,
+        )  # fmt: skip
+    _wait(fits)
+    _require_precision(case, fits.status)
+    # What several processes computed together, each now goes on with by itself.
+    return assess(case, jax.tree.map(np.asarray, fits))
+
+
+def _require_precision(case: Case, status: Any) -> None:
+    if (np.asarray(status) == gj.Status.IMPRECISE).any():
+        raise InputError(
+            f"{case.where}: the points are spread over more standard deviations of the noise than "
+            f'{case.point.target.dtype} can resolve; try target.dtype = "float64", or a larger '
+            "target.scale"
+        )
+
+
+def fit_best(
+    case: Case, on_progress: Callable[[int, int], None]
+) -> tuple[gj.Fit, int, list[float]]:
+    """The fit whose final loss is lowest, its seed, and the losses of all seeds if there are more.
+
+    Each runs in several calls, so that progress can be shown and Ctrl-C is heard.
+    """
+    T, S = case.point.solver.num_iterations, case.point.sweep.num_seeds
+    segment = _segment(T)
+    fits: list[gj.Fit] = []
+    losses: list[float] = []
+    on_progress(0, T * S)
+    for seed in range(S):
+        fit: Any = case.start(seed)
+        records = []
+        for done in range(0, T, segment):
+            fit = _go_on(case, fit, min(segment, T - done), 1)
+            records.append(jax.tree.map(np.asarray, fit.history))
+            on_progress(seed * T + min(done + segment, T), T * S)
+            _require_precision(case, fit.status)
+            if int(fit.status) != gj.Status.OK:
+                break
+        good = int(fit.status) != gj.Status.DIVERGED
+        if S > 1:
+            losses.append(float(gj.loss(fit.mixture, case.target)) if good else float("inf"))
+        history = jax.tree.map(lambda *parts: np.concatenate(parts), *records)
+        fits.append(dataclasses.replace(fit, history=history))
+    best = int(np.argmin(losses)) if losses else 0
+    return fits[best], best, losses
+
+
+def _segment(T: int) -> int:
+    """Iterations in a call, a divisor of T where there is a fitting one: each length compiles."""
+    longest = max(1, T // _SEGMENTS)
+    return next((s for s in range(longest, longest // 2, -1) if T % s == 0), longest)
+
+
+def follow_weights(case: Case) -> np.ndarray:
+    """(T // record_every + 1, n) weights of the first seed, from the start on."""
+    fit: Any = case.start(0)
+    weights, every = [fit.weights], case.point.solver.record_every
+    for _ in range(case.point.num_records):
+        fit = _go_on(case, fit, every, every)
+        weights.append(fit.mixture.weights)
+    return np.stack(weights)
+
+
+def _go_on(
+    case: Case, start: gj.Mixture | gj.Fit, num_iterations: int, record_every: int
+) -> gj.Fit:
+    """More iterations, and their history alone."""
+    if isinstance(start, gj.Fit):
+        # One that grows would compile something for every length.
+        none = jax.tree.map(lambda leaf: np.asarray(leaf)[:0], start.history)
+        start = dataclasses.replace(start, history=none)
+    with asking(case.where):
+        return gj.fit(
+            case.solver, case.target, start, num_iterations=num_iterations,
+            record_every=record_every, tolerance=case.point.solver.tolerance, escape=case.escape,
+        )  # fmt: skip
+
+
+def assess(case: Case, fits: gj.Fit) -> Found:
+    """What can be said of fits, with a leading axis of seeds: all that the config asks for."""
+    recovery = diagnosis = certificate = None
+    if case.truth is not None:
+        recovery, diagnosis = _compared(fits.mixture, fits.status, case.truth)
+    if case.point.report.certificate:
+        certificate = _certificates(case, fits.mixture)
+        losses = certificate.loss
+    else:
+        losses = _losses(fits.mixture, case.target)
+        _wait(losses)
+    return Found(fits, losses, recovery, diagnosis, certificate)
+
+
+def _certificates(case: Case, mixtures: gj.Mixture) -> gj.Certificate:
+    """One for each, with a leading axis."""
+    assert case.certify is not None
+    certify = case.certify.result()
+    found = []
+    for seed in range(len(mixtures.means)):
+        mixture = jax.tree.map(lambda leaf, seed=seed: leaf[seed], mixtures)
+        found.append(certify(mixture, case.target, case.search_key))
+        _wait(found[-1])
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
+
+
+def _wait(arrays: Any) -> None:
+    """Until the device is done. Python hears Ctrl-C between these naps, but not inside JAX."""
+    while not all(leaf.is_ready() for leaf in jax.tree.leaves(arrays)):
+        time.sleep(0.002)
+
+
+@jax.jit
+def _losses(mixtures: gj.Mixture, target: Any) -> jax.Array:
+    return jax.lax.map(lambda mixture: gj.loss(mixture, target), mixtures)
+
+
+@jax.jit
+def _compared(
+    mixtures: gj.Mixture, status: jax.Array, truth: gj.Mixture
+) -> tuple[gj.Recovery, gj.Diagnosis]:
+    recovery = jax.vmap(gj.recovery, in_axes=(0, None))(mixtures, truth)
+    return recovery, jax.vmap(gj.diagnose, in_axes=(0, None, 0))(mixtures, truth, status)
