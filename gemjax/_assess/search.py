@@ -12,6 +12,7 @@ from gemjax._assess.candidates import Ascent, Candidates, Context
 from gemjax._numerics.pytree import vary_alike
 
 _GROWTH = 1.5  # of the stretch after a step that went up
+_RELATIVE = 1e-5  # gain of an EM step over the best value, below which an ascent is at its end
 
 
 class _Climb(NamedTuple):
@@ -47,8 +48,13 @@ def ascend(
             (proposed, new),
             (climb.at, climb.ascent),
         )
-        # EM's own step does not rise: that is rounding.
-        resting = climb.resting | (ascent.slope <= tolerance) | (~rises & (climb.stretch == 1))
+        value, slope = ascent.value, ascent.slope
+        # What gains this little would not come to the best in all of the steps.
+        behind = value + num_steps * slope < jnp.max(value)
+        # And where EM's own step does not rise, that is rounding.
+        least = jnp.maximum(tolerance, _RELATIVE * jnp.max(value))
+        still = (slope <= least) | behind | (~rises & (climb.stretch == 1))
+        resting = climb.resting | still
         stretch = jnp.where(rises & (climb.number > 0), _GROWTH * climb.stretch, 1)
         return _Climb(climb.number + 1, at, ascent, stretch, resting)
 
@@ -56,6 +62,7 @@ def ascend(
     one = jnp.ones_like(starts.weights)
     nowhere = Ascent(-jnp.inf * one, starts, one, jnp.inf * one)
     start = _Climb(jnp.int32(0), starts, nowhere, one, one < 0)
+
     end = jax.lax.while_loop(
         lambda climb: (climb.number <= num_steps) & ~jnp.all(climb.resting),
         step,
