@@ -35,7 +35,7 @@ def count(name: str, value: Any, least: int = 1) -> int:
     if number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")
     if number > _MOST:
-        raise ValueError(f"{name} must be at most {_MOST}, got {number:.0e}")
+        raise ValueError(f"{name} must be at most {_MOST}, and it is more")
     return number
 
 
