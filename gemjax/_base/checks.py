@@ -22,8 +22,11 @@ from gemjax._families.covariance import Covariance
 _T = TypeVar("_T")
 
 
+_MOST = 2**31 - 1  # what counts in int32 can hold
+
+
 def count(name: str, value: Any, least: int = 1) -> int:
-    """A static integer that is at least `least`."""
+    """A static integer that is at least `least`, and that int32 can hold."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -32,6 +35,8 @@ def count(name: str, value: Any, least: int = 1) -> int:
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")
+    if number > _MOST:
+        raise ValueError(f"{name} must be at most {_MOST}, and it is more")
     return number
 
 

@@ -165,8 +165,18 @@ def _iterate(solver: GradientEM, state: State, blocks: Blocks | Chunks) -> tuple
         weight_steps=solver.weight_steps,
         weight_tolerance=solver.weight_tolerance,
     )
+    was_zero = jnp.isneginf(mixture.log_weights)
     mixture = dataclasses.replace(mixture, log_weights=log_weights)
-    statistics = e_step(densities, log_weights)
+    if moving and weight_rule.revives:
+        # Densities are relative to those of the components that had weight. Of one that had none
+        # they may exceed the floats, and were capped, so that they are computed anew.
+        statistics = jax.lax.cond(
+            jnp.any(was_zero & ~jnp.isneginf(log_weights)),
+            lambda: expect(mixture, blocks),
+            lambda: e_step(densities, log_weights),
+        )
+    else:
+        statistics = e_step(densities, log_weights)
     means, mean_state = rule.step(state.mean_state, mixture.means, statistics)
     moved = moved_to(mixture, means, statistics, blocks)
     if solver.monotone:

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 
 from gemjax._base.records import Mixture
 from gemjax._families.covariance import Covariance
-from gemjax._numerics.finite import capped
 from gemjax._numerics.pytree import vary_alike
 from gemjax._points.blocks import Blocks, Chunks
 
@@ -151,9 +150,10 @@ def scale(fresh: Densities, features: jax.Array) -> tuple[jax.Array, jax.Array]:
     adding them. The shift is constant under differentiation: it cancels wherever it is used. A
     component of (nearly) no weight may exceed the range of the floats, so its exponent is capped.
     """
-    log_joint = _log_joint(fresh, features)
+    log_joint, cap = _log_joint(fresh, features), _cap(fresh)
     shift = jax.lax.stop_gradient(jnp.max(log_joint, axis=0))
-    return jnp.exp(capped(log_joint - shift[None] - fresh.reference[:, None])), shift
+    exponent = log_joint - shift[None] - fresh.reference[:, None]
+    return jnp.exp(jnp.where(exponent > cap, cap, exponent)), shift
 
 
 def rescale(
@@ -161,7 +161,19 @@ def rescale(
 ) -> jax.Array:
     """`scale` again, from its own results: a derivative without an exponential."""
     exponent = _log_joint(fresh, features) - shift[None] - fresh.reference[:, None]
-    return _exponential(scaled, exponent)
+    return _exponential(scaled, exponent, _cap(fresh))
+
+
+def _cap(fresh: Densities) -> jax.Array:
+    """() the largest exponent, which leaves the densities' products with features room.
+
+    Otherwise a moment overflows where points are far away, and no weight makes it zero again.
+    """
+    means, dtype = fresh.means, fresh.means.dtype
+    corner = jnp.broadcast_to(fresh.blocks.radius, (means.shape[1], 1))
+    most = jnp.max(jnp.abs(fresh.covariance.features(corner))) + jnp.max(jnp.abs(means))
+    cap = 0.9 * math.log(jnp.finfo(dtype).max) - jnp.log(jax.lax.stop_gradient(most))
+    return jnp.where(cap < 0, 0, cap)
 
 
 def _log_joint(fresh: Densities, features: jax.Array) -> jax.Array:
@@ -172,8 +184,8 @@ def _log_joint(fresh: Densities, features: jax.Array) -> jax.Array:
 
 
 @jax.custom_jvp
-def _exponential(known: jax.Array, exponent: jax.Array) -> jax.Array:
-    """exp(capped(exponent)), which is known already.
+def _exponential(known: jax.Array, exponent: jax.Array, cap: jax.Array) -> jax.Array:
+    """exp(exponent), or exp(cap) if that is less, which is known already.
 
     As of any exponential, d exp(e) = exp(e) de below the cap. The exponent's value is not needed.
     """
@@ -183,5 +195,5 @@ def _exponential(known: jax.Array, exponent: jax.Array) -> jax.Array:
 @_exponential.defjvp
 def _exponential_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
     known = _exponential(*primals)
-    most = 0.999 * jnp.exp(capped(jnp.asarray(jnp.inf, known.dtype)))  # exp need not round alike
+    most = 0.999 * jnp.exp(primals[2])  # exp need not round alike
     return known, jnp.where(known < most, known * tangents[1], 0)

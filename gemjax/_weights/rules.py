@@ -33,6 +33,7 @@ class WeightRule(Node):
     """
 
     moves = True  # False for a rule that leaves the weights as they are
+    revives = True  # False for a rule that keeps every weight of zero
 
     def step(self, log_weights: jax.Array, r: jax.Array) -> jax.Array:
         """Normalised log-weights (n,) after a step from log-weights (n,) with r_i = E[φ_i/p]."""
@@ -78,6 +79,8 @@ class Mirror(WeightRule):
 
     step_size: ArrayLike = setting(1.0, above=0)
 
+    revives = False
+
     def step(self, log_weights: jax.Array, r: jax.Array) -> jax.Array:
         return log_shift(log_weights, bounded(self.step_size, r) * r)
 
@@ -90,6 +93,8 @@ class Multiplicative(WeightRule):
     >>> gj.GradientEM(weight_rule="multiplicative").weight_rule
     'multiplicative'
     """
+
+    revives = False
 
     def step(self, log_weights: jax.Array, r: jax.Array) -> jax.Array:
         return log_shift(log_weights, jnp.log(jnp.where(r < tiny(r.dtype), tiny(r.dtype), r)))

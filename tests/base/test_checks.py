@@ -27,6 +27,7 @@ BAD = [
     (lambda: gj.make_mixture([[np.nan]]), ValueError, "means must be finite"),
     (lambda: fit(start=gj.make_mixture([0.0])), ValueError, "target has dimension 2"),
     (lambda: fit(T=0), ValueError, "num_iterations must be at least 1, got 0"),
+    (lambda: fit(T=10**400), ValueError, "num_iterations must be at most 2147483647"),
     (lambda: fit(T=2.5), TypeError, "num_iterations must be an integer, got 2.5"),
     (lambda: fit(gj.GradientEM(0.0)), ValueError, "step_size must be positive and finite, got 0"),
     (lambda: fit(gj.GradientEM(0.5, -1.0)), ValueError, "weight_step_size must be positive"),

@@ -153,3 +153,21 @@ def test_derivatives_from_differences():
     solver = gj.GradientEM(0.5, weight_steps=2)
     run = lambda means: gj.fit(solver, target, gj.make_mixture(means), num_iterations=2).loss  # noqa: E731
     check_grads(run, (means,), order=1, rtol=1e-4, eps=1e-2)
+
+
+@pytest.mark.parametrize("weight_rule", ["fixed", "mirror", "euclidean", "newton"])
+def test_a_component_of_no_weight_near_points_that_no_other_is_near(weight_rule):
+    """Its density exceeds the floats, its moments must not; and where it gets weight, it counts."""
+    points = np.array([[0.0], [1e6]], np.float32)
+    start = gj.make_mixture(np.array([[-2e6], [0.0], [1e6 + 1]], np.float32), [1.0, 0.0, 0.0])
+    solver = gj.GradientEM(1.0, mean_rule="em", weight_rule=weight_rule, weight_steps=5)
+    fit = gj.fit(solver, gj.empirical(points), start, num_iterations=1)
+    assert fit.status == gj.Status.OK
+    with np.errstate(divide="ignore"):
+        joint = -0.5 * (points - np.asarray(start.means[:, 0], np.float64)) ** 2
+        joint = joint + np.log(np.asarray(fit.mixture.weights, np.float64))
+    loss = 0.5 * np.log(2 * np.pi) - np.logaddexp.reduce(joint, axis=1).mean()
+    assert fit.loss == pytest.approx(loss, rel=1e-5)
+    if weight_rule in ("euclidean", "newton"):
+        assert loss < 3
+        assert fit.info.duality_gap < 1
