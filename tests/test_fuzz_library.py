@@ -16,7 +16,7 @@ from problems import Static
 
 import gemjax as gj
 
-GOOD = (gj.Status.OK, gj.Status.CONVERGED)
+GOOD = (gj.Status.OK, gj.Status.CONVERGED, gj.Status.IMPRECISE)
 T = 5
 
 
@@ -72,6 +72,13 @@ def check_state(static, fit):
             assert np.isfinite(leaf).all(), fit.history
 
 
+def check_told(static, x, fit):
+    """Whether coordinates have too few digits is told: half an ulp is 0.02, up to a factor."""
+    half_ulp = 0.5 * static.eps * np.linalg.norm(x, axis=1).max()
+    imprecise = int(fit.status) == gj.Status.IMPRECISE
+    assert half_ulp > 0.005 if imprecise else half_ulp < 0.04 or int(fit.status) not in GOOD
+
+
 def never_rises(static):
     return static.mean_rule in ("gradient", "em", "classical") or static.monotone
 
@@ -89,6 +96,7 @@ def fit_case(static, rng):
         old = fit.mixture if singles else fit
         fit = gj.fit(solver, target, fit, num_iterations=1, **more)
         check_state(static, fit)
+        check_told(static, x, fit)
         if never_rises(static):
             assert int(fit.status) in GOOD
         if int(fit.status) not in GOOD:
