@@ -106,7 +106,7 @@ def test_euclidean_zeros_leave_no_point_without_density(dtype):
 
     for monotone in (False, True):
         found, radius = fits(monotone)
-        assert (found.status == gj.Status.OK).all()
+        assert (found.status != gj.Status.DIVERGED).all()
         for leaf in (found.history.loss, found.history.duality_gap, found.history.gradient_norm):
             assert np.isfinite(leaf).all()
         # Under `jit` the spread R is not known, and each of two losses is wrong by eps R².
