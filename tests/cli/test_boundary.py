@@ -16,7 +16,6 @@ from studies import SHORT, command, fails, one_line, refused, same_results
 
 from gemjax import cli
 from gemjax.cli.files.boundary import InputError, brief
-from gemjax.cli.files.read import read_points
 from gemjax.cli.files.write import finite, write_csv
 from gemjax.cli.report import figures
 from gemjax.cli.report.canvas import plain
@@ -166,28 +165,6 @@ def test_a_summary_is_whole_or_refused(folder, capsys, text):
     study, out = folder
     (out / "summary.json").write_text(text)
     refused(capsys, command(study, out, "--resume"), out / "summary.json", "damaged", "remove it")
-
-
-COMMAS = "x;y\n0,5;1,5\n-0,25;1e1\n"
-
-
-def test_decimal_commas(tmp_path, capsys):
-    path = tmp_path / "data.csv"
-    for text in (COMMAS, COMMAS.replace(";", "\t")):
-        path.write_text(text)
-        assert read_points(path)[0].tolist() == [[0.5, 1.5], [-0.25, 10]]
-    path.write_text('x,y\n"0,5",1\n2,3\n')
-    with pytest.raises(InputError, match=r"line 2, column 'x': '0,5' .* decimals with a point"):
-        read_points(path)
-    path.write_text("a;b,c\n1,2\n3,4\n")
-    assert read_points(path)[1] == ["a;b", "c"]
-
-
-@pytest.mark.parametrize("number", ["1_000", "١٢", "１２", "0x10", "1e", "--1"])
-def test_numbers_that_nobody_wrote_as_numbers(tmp_path, number):
-    (tmp_path / "data.csv").write_text(f"x\n1\n{number}\n")
-    with pytest.raises(InputError, match=r"line 3, column 'x': .* is not a number"):
-        read_points(tmp_path / "data.csv")
 
 
 def fit(path, *more):

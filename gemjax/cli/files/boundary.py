@@ -42,11 +42,6 @@ def shown(value: Any) -> str:
         return "a value too long to show"
 
 
-def is_count(text: str) -> bool:
-    """Whether a text is a short number in the digits 0 to 9: `str.isdigit` knows other ones too."""
-    return text.isascii() and text.isdigit() and len(text) < 10
-
-
 @contextlib.contextmanager
 def reading(path: Path, *, most: int | None = None) -> Iterator[None]:
     """Turns whatever may happen while a file is read, in anybody's parser, into one line.

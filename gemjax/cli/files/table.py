@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from gemjax.cli.files import number
 from gemjax.cli.files.boundary import FINITE, InputError, brief
 from gemjax.cli.process.memory import available
 
@@ -112,15 +113,6 @@ def _is_header(rows: list[list[str]], commas: bool) -> bool:
 
 
 def _number(field: str, commas: bool) -> float | None:
-    """A number as CSV files have it, with a decimal comma where commas do not part fields.
-
-    Python's own grammar also knows digits of other alphabets and underscores between them.
-    """
-    if not field.isascii() or "_" in field:
-        return None
-    if commas and _DECIMAL_COMMA.fullmatch(field):
-        field = field.replace(",", ".")
-    try:
-        return float(field)
-    except ValueError:
-        return None
+    """A number as CSV files have it, with a decimal comma where commas do not part fields."""
+    is_decimal = commas and _DECIMAL_COMMA.fullmatch(field)
+    return number.real(field.replace(",", ".") if is_decimal else field)
