@@ -17,6 +17,7 @@ from gemjax.cli import case, record, results
 from gemjax.cli.case import Case
 from gemjax.cli.files import folder
 from gemjax.cli.files.boundary import InputError, asking
+from gemjax.cli.files.watch import Watch
 from gemjax.cli.files.write import jsonable, replacing, write_csv
 from gemjax.cli.record import Record
 from gemjax.cli.study import cost
@@ -39,21 +40,24 @@ def run(
         cost.check([point], out, 1, on_cpu=True)
     if point.target.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    at = case.build(point, config.folder, data)
+    watch, on_disk = Watch(config.folder / data), point.target.on_disk
+    with watch.kept():
+        at = case.build(point, config.folder, data)
     of_points = float(at.target.shape[0]) * point.model.num_components if responsibilities else 0.0
     disk = of_points * np.dtype(point.target.dtype).itemsize
     on_cpu = jax.default_backend() == "cpu"
     with asking(data):
         cost.check([point], out, 1, on_cpu=on_cpu, shape=at.target.shape, disk=disk, tell=tell)
-    fit, best_seed, losses = case.fit_best(at, on_progress)
+    with watch.kept(on_disk):
+        fit, best_seed, losses = case.fit_best(at, on_progress)
     if int(fit.status) == gj.Status.DIVERGED:
         raise InputError(f"{data}: the fit diverged: {gj.Status.DIVERGED.message}")
     order = np.argsort(-np.asarray(fit.mixture.weights), kind="stable")
     mixture = dataclasses.replace(
         fit.mixture, means=fit.mixture.means[order], log_weights=fit.mixture.log_weights[order]
     )
-    # As a block of one seed.
-    found = case.assess(at, jax.tree.map(lambda leaf: np.asarray(leaf)[None], fit))
+    with watch.kept(on_disk):  # as a block of one seed
+        found = case.assess(at, jax.tree.map(lambda leaf: np.asarray(leaf)[None], fit))
     arrays = results.arrays_of(found, point)
     components, told = record.in_units(at, mixture.means, mixture.weights)
     summary = _summary(at, found, components["weights"], best_seed, losses) | told
@@ -61,8 +65,9 @@ def run(
         table = np.column_stack([components["means"], components["weights"]])
         rows = [[f"{value:.9g}" for value in row] for row in table]
         write_csv(out / "components.csv", [*at.columns, "weight"], rows)
-        if labels or responsibilities:
-            _write_assignments(at, mixture, out, labels, responsibilities)
+        with watch.kept(on_disk):
+            if labels or responsibilities:
+                _write_assignments(at, mixture, out, labels, responsibilities)
         return record.finish(Record(out, "fit", summary), [arrays], components, draw, begun)
 
 

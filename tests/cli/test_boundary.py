@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from studies import SHORT, command, fails, one_line, refused, same_results
+from studies import SHORT, command, one_line, refused, same_results
 
 from gemjax import cli
 from gemjax.cli.files.boundary import InputError, brief
@@ -265,22 +265,6 @@ def test_a_failure_to_print_is_no_failure(folder, capsys):
     assert (alone.returncode, alone.stderr) == (2, "")
     silent = ["bash", "-c", '"$@" 2>&-', "bash", *program, "run", "none.toml"]
     assert subprocess.run(silent, cwd=ROOT, capture_output=True, check=False).returncode == 2
-
-
-@pytest.mark.parametrize("lost", [".", "pieces", "pieces/point-0000-seed-000000.npz"])
-def test_advice_by_the_state_of_the_folder(study, tmp_path, capsys, monkeypatch, lost):
-    from gemjax.cli.process.progress import Display
-
-    out = tmp_path / "out"
-
-    def remove(*arguments):
-        path = out / lost
-        if list(out.glob("pieces/*.npz")):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-    monkeypatch.setattr(Display, "show", remove)
-    advice = "go on with --resume" if lost.endswith(".npz") else f"nothing is kept in {out}"
-    fails(capsys, 1, command(study, out), out, advice)
 
 
 def test_texts_are_brief():
