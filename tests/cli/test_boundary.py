@@ -8,18 +8,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from studies import SHORT, command, one_line, refused, same_results
 
 from gemjax import cli
-from gemjax.cli.files.boundary import InputError, brief
+from gemjax.cli.files.boundary import brief
 from gemjax.cli.files.write import finite, write_csv
 from gemjax.cli.report import figures
 from gemjax.cli.report.canvas import plain
-from gemjax.cli.study import config, cost
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -273,15 +271,3 @@ def test_texts_are_brief():
     assert finite({"a": [1.0, float("nan"), {"b": float("inf")}]}) == {
         "a": [1.0, None, {"b": None}]
     }
-
-
-def test_what_takes_days_is_told_and_what_finds_no_disk_is_refused(tmp_path, monkeypatch):
-    long = {"num_iterations": 10**6, "record_every": 10**6}
-    tables = {"truth": {}, "solver": long, "sweep": {"num_seeds": 5000}}
-    points, told = config.build(tables, None).points, []
-    cost.check(points, tmp_path / "a" / "b", 8, on_cpu=True, tell=told.append)
-    assert len(told) == 1
-    assert "days of work" in told[0]
-    monkeypatch.setattr(cost.shutil, "disk_usage", lambda place: SimpleNamespace(free=1000))
-    with pytest.raises(InputError, match=r"results take .* free"):
-        cost.check(points, tmp_path, 8, on_cpu=True)

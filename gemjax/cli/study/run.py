@@ -55,8 +55,10 @@ def run(
     data = config.folder / str(target.path) if target.kind == "file" else None
     watch = Watch(data, ": put it back first")
     each = len(chosen) * _SEEDS_PER_PIECE.get(platform, _ACCELERATOR_SEEDS_PER_PIECE)
+    on_cpu = platform == "cpu"
     with asking(config.where):
-        cost.check(config.points, out, each, on_cpu=platform == "cpu", tell=tell)
+        # What work on a file takes, only the file tells.
+        cost.check(config.points, out, each, on_cpu=on_cpu, tell=tell if data is None else None)
     manifest: dict[str, Any] = {
         "command": "run",
         "config": config.resolved,
@@ -78,7 +80,9 @@ def run(
         cases = [case.build(config.points[0], config.folder, config.where)]
     shape = cases[0].target.shape
     with asking(config.where):
-        cost.check(config.points[:1], out, each, on_cpu=platform == "cpu", shape=shape)
+        points = config.points[:1] if data is None else config.points
+        told = None if data is None else tell
+        cost.check(points, out, each, on_cpu=on_cpu, shape=shape, tell=told)
     if not first:
         plan = pieces(config, int(devices.from_first(np.array(0))))
         _compute(config, None, plan, cases, watch, chosen, on_piece, tell)
