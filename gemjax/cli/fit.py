@@ -17,6 +17,7 @@ from gemjax.cli import case, record, results
 from gemjax.cli.case import Case
 from gemjax.cli.files import folder
 from gemjax.cli.files.boundary import InputError, asking
+from gemjax.cli.files.table import doubt
 from gemjax.cli.files.watch import Watch
 from gemjax.cli.files.write import jsonable, replacing, write_csv
 from gemjax.cli.record import Record
@@ -43,6 +44,8 @@ def run(
     watch, on_disk = Watch(config.folder / data), point.target.on_disk
     with watch.kept():
         at = case.build(point, config.folder, data)
+        if point.target.columns is None and (note := doubt(Path(data))):
+            tell(note)
     of_points = float(at.target.shape[0]) * point.model.num_components if responsibilities else 0.0
     disk = of_points * np.dtype(point.target.dtype).itemsize
     on_cpu = jax.default_backend() == "cpu"

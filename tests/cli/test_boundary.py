@@ -1,6 +1,7 @@
 """What can fail outside of the program ends in one line; what is a user's own is left alone."""
 
 import errno
+import gzip
 import json
 import os
 import re
@@ -207,6 +208,20 @@ def test_only_ordinary_files_are_read(tmp_path, capsys):
     refused(capsys, fit(tmp_path / "pipe.npy", "--on-disk"), "cannot be read")
     (tmp_path / "long.toml").write_bytes(b"#" * 2**21)
     refused(capsys, ["run", tmp_path / "long.toml"], "longer")
+
+
+def test_a_file_that_unpacks_to_a_huge_one(tmp_path, capsys):
+    path = tmp_path / "data.csv.gz"
+    path.write_bytes(gzip.compress(b"\n" * 2**27, 1))
+    refused(capsys, fit(path), path, "unpacks to more than")
+
+
+@pytest.mark.parametrize("key", ["a", '"a,"', "'=' "])
+def test_keys_of_many_parts(tmp_path, capsys, key):
+    path = tmp_path / "study.toml"
+    for text in ("{} = 1", "[{}]", "x = {{ {} = 1 }}"):
+        path.write_text(text.format(".".join([key] * 100_000)))
+        refused(capsys, ["run", path], path, "a key of more than 64 parts")
 
 
 def test_places_that_cannot_be(study, tmp_path, capsys):

@@ -1,10 +1,12 @@
 """What is a number, in data, options and the environment; what nobody wrote as one is none."""
 
 import pytest
-from studies import refused
+from studies import one_line, refused
 
+from gemjax import cli
 from gemjax.cli.files.boundary import InputError
 from gemjax.cli.files.read import read_points
+from gemjax.cli.files.table import doubt
 from gemjax.cli.process import devices
 
 COMMAS = "x;y\n0,5;1,5\n-0,25;1e1\n"
@@ -20,6 +22,32 @@ def test_decimal_commas(tmp_path, capsys):
         read_points(path)
     path.write_text("a;b,c\n1,2\n3,4\n")
     assert read_points(path)[1] == ["a;b", "c"]
+
+
+@pytest.mark.parametrize("text", ["3,14\n2,05\n", "-1,5\n2,00\n", "1,5,2,25\n3,7,0,001\n"])
+def test_decimal_commas_that_look_like_columns(tmp_path, text):
+    (tmp_path / "data.csv").write_text(text)
+    with pytest.raises(InputError, match="line 1 looks like decimals with a comma"):
+        read_points(tmp_path / "data.csv")
+
+
+COLUMNS = [
+    "x,y\n3,14\n2,71\n", "3,1.4\n2,71\n", "3,-14\n2,71\n", "01,02\n02,03\n", "1,2,3\n4,5,6\n",
+]  # fmt: skip
+
+
+def test_whole_numbers_without_names_are_told(tmp_path, capsys):
+    path, out = tmp_path / "data.csv", tmp_path / "out"
+    more = ["--components", "1", "--out", out, "--force", "--no-figures", "--no-certificate"]
+    path.write_text("3,14\n2,71\n")
+    assert cli.main([str(a) for a in ["fit", path, *more]]) == 0
+    one_line(capsys.readouterr().err, path, "read as 2 columns of whole numbers")
+    assert cli.main([str(a) for a in ["fit", path, *more, "--columns", "1,2"]]) == 0
+    assert capsys.readouterr().err == ""
+    for text in COLUMNS:
+        path.write_text(text)
+        assert doubt(path) == ""
+        assert len(read_points(path)[0]) == 2
 
 
 @pytest.mark.parametrize("number", ["1_000", "١٢", "１２", "0x10", "1e", "--1"])
