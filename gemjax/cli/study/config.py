@@ -112,12 +112,16 @@ def _build(content: dict[str, Any], path: Path | None) -> Config:
     for (name, key), values in (plain | lists).items():
         _check_precision(f"{name}.{key}", values, dtype)
     points, varying = [], []
+    there = [name for name in TABLES if name != "truth" or name in content]
+    given = {name: {k: v for (owner, k), v in plain.items() if owner == name} for name in there}
+    vary = [name for name in there if any(owner == name for owner, _ in lists)]
+    same = {name: TABLES[name](**given[name]) for name in there if name not in vary}
     for combination in itertools.product(*lists.values()):
         swept = dict(zip(lists, combination, strict=True))
-        made: dict[str, Any] = {"truth": None}
-        for name in [name for name in TABLES if name != "truth" or name in content]:
-            keys = {key: v for (owner, key), v in (plain | swept).items() if owner == name}
-            made[name] = TABLES[name](**keys)
+        made: dict[str, Any] = {"truth": None, **same}
+        for name in vary:
+            keys = {key: value for (owner, key), value in swept.items() if owner == name}
+            made[name] = TABLES[name](**given[name], **keys)
         points.append(GridPoint(**made))
         _check_point(points[-1])
         varying.append({f"{name}.{key}": value for (name, key), value in swept.items()})
