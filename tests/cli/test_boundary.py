@@ -16,6 +16,7 @@ from studies import SHORT, command, one_line, refused, same_results
 
 from gemjax import cli
 from gemjax.cli.files.boundary import brief
+from gemjax.cli.files.read import read_arrays
 from gemjax.cli.files.write import finite, write_csv
 from gemjax.cli.report import figures
 from gemjax.cli.report.canvas import plain
@@ -214,6 +215,10 @@ def test_a_file_that_unpacks_to_a_huge_one(tmp_path, capsys):
     path = tmp_path / "data.csv.gz"
     path.write_bytes(gzip.compress(b"\n" * 2**27, 1))
     refused(capsys, fit(path), path, "unpacks to more than")
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, np.zeros((2**23, 2)))
+    refused(capsys, fit(path), path, "unpacks to more than")
+    assert read_arrays(path) is None
 
 
 @pytest.mark.parametrize("key", ["a", '"a,"', "'=' "])

@@ -15,11 +15,10 @@ from typing import IO, Any
 import numpy as np
 
 from gemjax.cli.files import number
-from gemjax.cli.files.boundary import FINITE, InputError, brief, reading
+from gemjax.cli.files.boundary import FINITE, InputError, brief, check_unpacked, reading
 from gemjax.cli.process.memory import available
 
 _LONGEST = 2**24  # characters of a line
-_MOST_RATIO = 200  # of unpacked size to packed; real tables have about 3, constant ones 100
 _HEAD = 1000  # lines that are looked at for a doubt
 _NEITHER, _EITHER, _DECIMALS = range(3)
 _WHOLE = re.compile(r"\s*[+-]?(?:0|[1-9][0-9]*)")
@@ -36,7 +35,7 @@ def read_csv(
 ) -> tuple[np.ndarray, list[str], list[int], list[int]]:
     """Numbers of the columns that `choose` picks from the names of all, these, and the lines."""
     if path.suffix == ".gz":
-        _check_unpacked(path)
+        check_unpacked(path, _unpacked(path))
     with _opened(path) as file:
         lines = _lines(path, file)
         head = list(itertools.islice(lines, 2))
@@ -113,16 +112,11 @@ def _opened(path: Path) -> IO[str]:
     return opener(path, "rt", encoding="utf-8-sig", newline="")
 
 
-def _check_unpacked(path: Path) -> None:
-    """Refuses a small file that unpacks to a huge one before its lines are looked at."""
-    most, size = max(2**26, _MOST_RATIO * path.stat().st_size), 0
+def _unpacked(path: Path) -> Iterator[int]:
+    """Sizes of the parts that a packed file is unpacked in: far quicker than to read its lines."""
     with gzip.open(path, "rb") as file:
-        while size <= most and (chunk := file.read(2**20)):
-            size += len(chunk)
-    if size > most:
-        raise InputError(
-            f"{path}: unpacks to more than {_MOST_RATIO} times its size, as no data do"
-        )
+        while chunk := file.read(2**20):
+            yield len(chunk)
 
 
 def _lines(path: Path, file: Any) -> Iterator[str]:
