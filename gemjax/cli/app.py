@@ -113,6 +113,7 @@ def fit_command(
     responsibilities: options.Responsibilities = False,
     out: options.Out = None,
     force: options.Force = False,
+    device_request: options.Devices = None,
     no_figures: options.NoFigures = False,
     no_cache: options.NoCache = False,
     **settings: Any,
@@ -135,8 +136,8 @@ def fit_command(
     end = one_line(lambda: "there is no result")
     with options.named(), end, Display("iterations", remaining=True) as display:
         record = fit.run(
-            loaded, out, force=force, labels=labels, responsibilities=responsibilities, draw=draw,
-            on_progress=display.show, tell=display.tell,
+            loaded, out, force=force, labels=labels, responsibilities=responsibilities,
+            chosen=devices.choose(device_request), draw=draw, on_progress=display.show, tell=display.tell,
         )  # fmt: skip
     _show(record)
 

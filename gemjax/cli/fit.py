@@ -17,7 +17,10 @@ from gemjax.cli import case, fitting, record, results
 from gemjax.cli.case import Case
 from gemjax.cli.files import folder
 from gemjax.cli.files.boundary import InputError, asking
+from gemjax.cli.files.table import doubt
+from gemjax.cli.files.watch import Watch
 from gemjax.cli.files.write import jsonable, replacing, write_csv
+from gemjax.cli.process import devices
 from gemjax.cli.record import Record
 from gemjax.cli.study import cost
 from gemjax.cli.study.config import Config
@@ -27,7 +30,7 @@ _ROWS = 16_384  # points per block when labels or responsibilities are written
 
 def run(
     config: Config, out: Path, *, force: bool, labels: bool, responsibilities: bool,
-    draw: record.Draw | None, on_progress: Callable[[int, int], None],
+    chosen: list[jax.Device], draw: record.Draw | None, on_progress: Callable[[int, int], None],
     tell: Callable[[str], None],
 ) -> Record:  # fmt: skip
     """Fits the one case of `config`, writes the folder `out` and returns its record."""
@@ -39,22 +42,27 @@ def run(
         cost.check([point], out, 1, on_cpu=True)
     if point.target.dtype == "float64":
         jax.config.update("jax_enable_x64", True)
-    at = case.build(point, config.folder, data)
-    of_points = float(at.target.shape[0]) * point.model.num_components if responsibilities else 0.0
-    disk = of_points * np.dtype(point.target.dtype).itemsize
+    watch, on_disk = Watch(config.folder / data), point.target.on_disk
+    with watch.kept():
+        at = case.build(point, config.folder, data)
+        if point.target.columns is None and (note := doubt(Path(data))):
+            tell(note)
+    densities = at.target.shape[0] * point.model.num_components
+    disk = float(densities) * np.dtype(point.target.dtype).itemsize if responsibilities else 0.0
     on_cpu = jax.default_backend() == "cpu"
     with asking(data):
         cost.check([point], out, 1, on_cpu=on_cpu, shape=at.target.shape, disk=disk, tell=tell)
-    fit, best_seed, losses = fitting.fit_best(at, on_progress)
+    with watch.kept(on_disk):
+        mesh = None if on_disk else devices.data_mesh(chosen, densities)
+        fit, best_seed, losses = fitting.fit_best(at, on_progress, mesh)
     if int(fit.status) == gj.Status.DIVERGED:
         raise InputError(f"{data}: the fit diverged: {gj.Status.DIVERGED.message}")
-    fit = jax.tree.map(np.asarray, fit)
     order = np.argsort(-fit.mixture.log_weights, kind="stable")
     mixture = dataclasses.replace(
         fit.mixture, means=fit.mixture.means[order], log_weights=fit.mixture.log_weights[order]
     )
-    # As a block of one seed.
-    found = fitting.assess(at, jax.tree.map(lambda leaf: leaf[None], fit))
+    with watch.kept(on_disk):  # as a block of one seed
+        found = fitting.assess(at, jax.tree.map(lambda leaf: leaf[None], fit))
     arrays = results.arrays_of(found, point)
     components, told = record.in_units(at, mixture.means, arrays["weights"][0, order])
     losses = losses or found.loss.tolist()
@@ -63,8 +71,9 @@ def run(
         table = np.column_stack([components["means"], components["weights"]])
         rows = [[f"{value:.9g}" for value in row] for row in table]
         write_csv(out / "components.csv", [*at.columns, "weight"], rows)
-        if labels or responsibilities:
-            _write_assignments(at, mixture, out, labels, responsibilities)
+        with watch.kept(on_disk):
+            if labels or responsibilities:
+                _write_assignments(at, mixture, out, labels, responsibilities)
         return record.finish(Record(out, "fit", summary), [arrays], components, draw, begun)
 
 

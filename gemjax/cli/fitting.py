@@ -56,7 +56,7 @@ def _require_precision(case: Case, status: Any) -> None:
 
 
 def fit_best(
-    case: Case, on_progress: Callable[[int, int], None]
+    case: Case, on_progress: Callable[[int, int], None], mesh: Mesh | None = None
 ) -> tuple[gj.Fit, int, list[float]]:
     """The fit whose final loss is lowest, its seed, and the losses of all seeds if there are more.
 
@@ -71,13 +71,14 @@ def fit_best(
         fit: Any = case.start(seed)
         records = []
         for done in range(0, T, segment):
-            fit = _go_on(case, fit, min(segment, T - done), 1)
+            fit = _go_on(case, fit, min(segment, T - done), 1, mesh)
             records.append(jax.tree.map(np.asarray, fit.history))
             on_progress(seed * T + min(done + segment, T), T * S)
             _require_precision(case, fit.status)
             if int(fit.status) != gj.Status.OK:
                 break
         good = int(fit.status) != gj.Status.DIVERGED
+        fit = jax.tree.map(np.asarray, fit)
         if S > 1:
             losses.append(float(gj.loss(fit.mixture, case.target)) if good else float("inf"))
         history = jax.tree.map(lambda *parts: np.concatenate(parts), *records)
@@ -103,17 +104,20 @@ def follow_weights(case: Case) -> np.ndarray:
 
 
 def _go_on(
-    case: Case, start: gj.Mixture | gj.Fit, num_iterations: int, record_every: int
-) -> gj.Fit:
+    case: Case, start: gj.Mixture | gj.Fit, num_iterations: int, record_every: int,
+    mesh: Mesh | None = None,
+) -> gj.Fit:  # fmt: skip
     """More iterations, and their history alone."""
+    start = jax.tree.map(np.asarray, start)  # of no device, whatever the mesh
     if isinstance(start, gj.Fit):
         # One that grows would compile something for every length.
-        none = jax.tree.map(lambda leaf: np.asarray(leaf)[:0], start.history)
+        none = jax.tree.map(lambda leaf: leaf[:0], start.history)
         start = dataclasses.replace(start, history=none)
     with asking(case.where):
         return gj.fit(
             case.solver, case.target, start, num_iterations=num_iterations,
             record_every=record_every, tolerance=case.point.solver.tolerance, escape=case.escape,
+            mesh=mesh,
         )  # fmt: skip
 
 

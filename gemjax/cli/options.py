@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gemjax.cli.files import number
 from gemjax.cli.files.boundary import InputError
 from gemjax.cli.study.config import FIELDS, HINTS, Config, build
 
@@ -70,6 +71,7 @@ _FIT: dict[str, tuple[Any, ...]] = {
     "certificate": ("report.certificate", "Do not ask how much the fit could still gain.", True),
 }
 # fmt: on
+_READ: tuple[tuple[Any, Any], ...] = ((int, number.integer), (float, number.real))
 _NAMES = {key: "--" + name.replace("_", "-") for name, (key, *_) in _FIT.items()}
 _KEY = re.compile(r'\b([a-z]+\.[a-z_]+)(?: = (?:"(\w+)"|(\S+)))?')  # a key, and its value
 
@@ -93,11 +95,22 @@ def _parameter(name: str, key: str, text: str | None, *default: Any) -> inspect.
     names = [] if hint is not bool else [f" /--no-{name}" if default == (True,) else _NAMES[key]]
     choices = field.metadata.get("choices")
     metavar, shown = choices and "|".join(choices), default != (True,)
-    option = typer.Option(*names, metavar=metavar, help=text, show_default=shown)
+    reader = next((_reader(read) for kind, read in _READ if hint in (kind, kind | None)), None)
+    option = typer.Option(*names, metavar=metavar, help=text, show_default=shown, parser=reader)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[hint, option],
         default=(*default, field.default)[0],
     )  # fmt: skip
+
+
+def _reader(read: Callable[[str], Any]) -> Callable[[Any], Any]:
+    """Reads an option's number; what is none stays a text, which the config then refuses."""
+
+    def parsed(value: Any) -> Any:
+        found = read(value) if isinstance(value, str) else None
+        return value if found is None else found
+
+    return parsed
 
 
 def config_of(given: dict[str, Any], data: Path) -> Config:

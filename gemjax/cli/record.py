@@ -19,7 +19,8 @@ import numpy as np
 
 from gemjax.cli.case import Case
 from gemjax.cli.files import folder
-from gemjax.cli.files.boundary import InputError, is_count
+from gemjax.cli.files.boundary import InputError
+from gemjax.cli.files.number import is_count
 from gemjax.cli.files.read import digest, read_arrays
 from gemjax.cli.files.write import finite, write_arrays, write_json
 from gemjax.cli.process import devices

@@ -1,6 +1,7 @@
 """What can fail outside of the program ends in one line; what is a user's own is left alone."""
 
 import errno
+import gzip
 import json
 import os
 import re
@@ -8,19 +9,17 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from studies import SHORT, command, fails, one_line, refused, same_results
+from studies import SHORT, command, one_line, refused, same_results
 
 from gemjax import cli
-from gemjax.cli.files.boundary import InputError, brief
-from gemjax.cli.files.read import read_points
+from gemjax.cli.files.boundary import brief
+from gemjax.cli.files.read import read_arrays
 from gemjax.cli.files.write import finite, write_csv
 from gemjax.cli.report import figures
 from gemjax.cli.report.canvas import plain
-from gemjax.cli.study import config, cost
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -168,28 +167,6 @@ def test_a_summary_is_whole_or_refused(folder, capsys, text):
     refused(capsys, command(study, out, "--resume"), out / "summary.json", "damaged", "remove it")
 
 
-COMMAS = "x;y\n0,5;1,5\n-0,25;1e1\n"
-
-
-def test_decimal_commas(tmp_path, capsys):
-    path = tmp_path / "data.csv"
-    for text in (COMMAS, COMMAS.replace(";", "\t")):
-        path.write_text(text)
-        assert read_points(path)[0].tolist() == [[0.5, 1.5], [-0.25, 10]]
-    path.write_text('x,y\n"0,5",1\n2,3\n')
-    with pytest.raises(InputError, match=r"line 2, column 'x': '0,5' .* decimals with a point"):
-        read_points(path)
-    path.write_text("a;b,c\n1,2\n3,4\n")
-    assert read_points(path)[1] == ["a;b", "c"]
-
-
-@pytest.mark.parametrize("number", ["1_000", "١٢", "１２", "0x10", "1e", "--1"])
-def test_numbers_that_nobody_wrote_as_numbers(tmp_path, number):
-    (tmp_path / "data.csv").write_text(f"x\n1\n{number}\n")
-    with pytest.raises(InputError, match=r"line 3, column 'x': .* is not a number"):
-        read_points(tmp_path / "data.csv")
-
-
 def fit(path, *more):
     out = path.parent / "fitted"
     return ["fit", path, "--components", "2", "--iterations", "2", "--out", out, *more]
@@ -232,6 +209,24 @@ def test_only_ordinary_files_are_read(tmp_path, capsys):
     refused(capsys, fit(tmp_path / "pipe.npy", "--on-disk"), "cannot be read")
     (tmp_path / "long.toml").write_bytes(b"#" * 2**21)
     refused(capsys, ["run", tmp_path / "long.toml"], "longer")
+
+
+def test_a_file_that_unpacks_to_a_huge_one(tmp_path, capsys):
+    path = tmp_path / "data.csv.gz"
+    path.write_bytes(gzip.compress(b"\n" * 2**27, 1))
+    refused(capsys, fit(path), path, "unpacks to more than")
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, np.zeros((2**23, 2)))
+    refused(capsys, fit(path), path, "unpacks to more than")
+    assert read_arrays(path) is None
+
+
+@pytest.mark.parametrize("key", ["a", '"a,"', "'=' "])
+def test_keys_of_many_parts(tmp_path, capsys, key):
+    path = tmp_path / "study.toml"
+    for text in ("{} = 1", "[{}]", "x = {{ {} = 1 }}"):
+        path.write_text(text.format(".".join([key] * 100_000)))
+        refused(capsys, ["run", path], path, "a key of more than 64 parts")
 
 
 def test_places_that_cannot_be(study, tmp_path, capsys):
@@ -290,37 +285,9 @@ def test_a_failure_to_print_is_no_failure(folder, capsys):
     assert subprocess.run(silent, cwd=ROOT, capture_output=True, check=False).returncode == 2
 
 
-@pytest.mark.parametrize("lost", [".", "pieces", "pieces/point-0000-seed-000000.npz"])
-def test_advice_by_the_state_of_the_folder(study, tmp_path, capsys, monkeypatch, lost):
-    from gemjax.cli.process.progress import Display
-
-    out = tmp_path / "out"
-
-    def remove(*arguments):
-        path = out / lost
-        if list(out.glob("pieces/*.npz")):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-
-    monkeypatch.setattr(Display, "show", remove)
-    advice = "go on with --resume" if lost.endswith(".npz") else f"nothing is kept in {out}"
-    fails(capsys, 1, command(study, out), out, advice)
-
-
 def test_texts_are_brief():
     assert brief("a\nb\x1b") == r"a\nb\x1b"
     assert len(brief("a" * 10_000)) <= 300
     assert finite({"a": [1.0, float("nan"), {"b": float("inf")}]}) == {
         "a": [1.0, None, {"b": None}]
     }
-
-
-def test_what_takes_days_is_told_and_what_finds_no_disk_is_refused(tmp_path, monkeypatch):
-    long = {"num_iterations": 10**6, "record_every": 10**6}
-    tables = {"truth": {}, "solver": long, "sweep": {"num_seeds": 5000}}
-    points, told = config.build(tables, None).points, []
-    cost.check(points, tmp_path / "a" / "b", 8, on_cpu=True, tell=told.append)
-    assert len(told) == 1
-    assert "days of work" in told[0]
-    monkeypatch.setattr(cost.shutil, "disk_usage", lambda place: SimpleNamespace(free=1000))
-    with pytest.raises(InputError, match=r"results take .* free"):
-        cost.check(points, tmp_path, 8, on_cpu=True)

@@ -8,11 +8,12 @@ import gemjax as gj
 ROOT = Path(gj.__file__).parent
 # fmt: off
 ORDER = [
-    "files.boundary", "process.memory", "files.table", "files.read", "files.write", "files.whole",
-    "files.folder", "process.cache", "process.devices", "process.interrupt", "process.progress",
-    "study.settings", "study.config", "study.cost", "case", "fitting", "results", "record",
-    "report.tables", "report.canvas", "report.study_figures", "report.fit_figures",
-    "report.figures", "study.pieces", "study.run", "fit", "options", "app",
+    "files.boundary", "process.memory", "files.number", "files.table", "files.read",
+    "files.write", "files.whole", "files.folder", "files.watch", "process.cache",
+    "process.devices", "process.interrupt", "process.progress", "study.settings", "study.config",
+    "study.cost", "case", "fitting", "results", "record", "report.tables", "report.canvas",
+    "report.study_figures", "report.fit_figures", "report.figures", "study.pieces", "study.run",
+    "fit", "options", "app",
 ]
 # fmt: on
 FILES = {

@@ -7,13 +7,14 @@ import json
 import reprlib
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 FINITE = "every value must be finite: drop or fill these rows"
 _MOST_TEXT = 2**20  # bytes of a config
 _MOST_JSON = 2**26  # bytes of a manifest or a summary
+_MOST_RATIO = 200  # of unpacked size to packed: tables have about 3, constant ones 100
 _LINE = 300  # characters of a message
 _NOT_QUIET = (RuntimeWarning, SyntaxWarning, UserWarning)  # NumPy's, about damaged files
 
@@ -40,11 +41,6 @@ def shown(value: Any) -> str:
         return brief(short.repr(value), 80)
     except (ValueError, RecursionError):  # an integer of more digits than Python writes
         return "a value too long to show"
-
-
-def is_count(text: str) -> bool:
-    """Whether a text is a short number in the digits 0 to 9: `str.isdigit` knows other ones too."""
-    return text.isascii() and text.isdigit() and len(text) < 10
 
 
 @contextlib.contextmanager
@@ -80,6 +76,17 @@ def reading(path: Path, *, most: int | None = None) -> Iterator[None]:
         raise InputError(
             f"{path}: cannot be read, damaged or not what its name says: {what}"
         ) from None
+
+
+def check_unpacked(path: Path, sizes: Iterable[int]) -> None:
+    """Refuses a small file that unpacks to a huge one, by the sizes of its parts in turn."""
+    most, size = max(2**26, _MOST_RATIO * path.stat().st_size), 0
+    for more in sizes:
+        size += more
+        if size > most:
+            raise InputError(
+                f"{path}: unpacks to more than {_MOST_RATIO} times its size, as no data do"
+            )
 
 
 def read_text(path: Path) -> str:

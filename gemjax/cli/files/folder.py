@@ -6,17 +6,19 @@ manifest.json marks it as gemjax's own and says what it is a run of.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import json
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from gemjax.cli.files.boundary import InputError, brief, read_json
 from gemjax.cli.files.whole import MANIFESTS, SUMMARIES, wrong
 from gemjax.cli.files.write import TEMPORARY, write_json
+from gemjax.cli.process.interrupt import FAILED, Ended
 
 try:
     import fcntl
@@ -56,22 +58,54 @@ def check(
         raise _no_place(out, error) from None
 
 
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A folder that this process holds; `earlier` is as `check` returns."""
+
+    earlier: dict[str, Any] | None
+    manifest: dict[str, Any]  # as it is on disk
+    out: Path
+    lock: IO[str]
+
+    def check(self) -> None:
+        """Puts a lost manifest back; fails where the folder is no longer this process's."""
+        lock = self.out / _LOCK
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(self.lock.fileno()), lock.lstat()):
+                if not (self.out / _MANIFEST).is_file():
+                    write_json(self.out / _MANIFEST, self.manifest)
+                return
+        with contextlib.suppress(InputError):
+            if read_json(self.out / _MANIFEST) == json.loads(json.dumps(self.manifest)):
+                raise OSError(errno.ESTALE, "has been removed or replaced meanwhile", str(lock))
+        gone = f"nothing is kept in {self.out}: it was moved, removed or replaced meanwhile"
+        raise Ended(FAILED, gone)
+
+
 @contextlib.contextmanager
 def claim(
     out: Path, manifest: dict[str, Any], *, force: bool, resume: bool = False
-) -> Iterator[dict[str, Any] | None]:
-    """Holds `out` for this process alone, ready to be written to; yields as `check` returns.
+) -> Iterator[Claim]:
+    """Holds `out` for this process alone, ready to be written to.
 
     Unless a run goes on there, the folder is made or emptied, and then marked as gemjax's own.
     """
-    with _lock(out):
+    with _lock(out) as lock:
         earlier = _earlier(out, manifest, force=force, resume=resume)
+        held = Claim(earlier, earlier or {"program": "gemjax", **manifest}, out, lock)
         if earlier is None:
             _clean(out, "{own}|{temporary}")
-            write_json(out / _MANIFEST, {"program": "gemjax", **manifest})
+            write_json(out / _MANIFEST, held.manifest)
         else:
             _clean(out, "{temporary}")  # of a process that was killed
-        yield earlier
+        try:
+            yield held
+        except BaseException:
+            # Whatever ended the work: what is kept can be gone on with only beside a manifest.
+            with contextlib.suppress(OSError, Ended):
+                held.check()
+            raise
+        held.check()
 
 
 def is_own(place: str, name: str) -> bool:
@@ -94,9 +128,12 @@ def _clean(out: Path, which: str) -> None:
 
 def advice(out: Path) -> str:
     """What to do after a run ended early, by what `out` then holds."""
-    if (out / _MANIFEST).is_file() and (out / "pieces").is_dir():
+    if not (out / _MANIFEST).is_file():
+        return f"nothing is kept in {out}: it has no run in it, or was moved or removed meanwhile"
+    pieces = (out / "pieces").iterdir() if (out / "pieces").is_dir() else ()
+    if any(is_own("pieces", path.name) for path in pieces):
         return f"what is finished is kept in {out}: go on with --resume"
-    return f"nothing is kept in {out}: it has no run in it, or was moved or removed meanwhile"
+    return f"no piece is finished in {out}: --resume starts the run again"
 
 
 def summary(out: Path) -> dict[str, Any] | None:
@@ -233,7 +270,7 @@ def _is_trace(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def _lock(out: Path) -> Iterator[None]:
+def _lock(out: Path) -> Iterator[IO[str]]:
     """Keeps other processes out of `out`. The kernel lets go, however this process ends."""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -244,7 +281,7 @@ def _lock(out: Path) -> Iterator[None]:
         raise _no_place(out, error) from None
     with file:
         if fcntl is None:
-            yield
+            yield file
             return
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -255,4 +292,4 @@ def _lock(out: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno not in _NO_LOCKS:  # some file systems have none: go on without
                 raise
-        yield
+        yield file

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import gemjax as gj
-from gemjax.cli.files.boundary import FINITE, InputError, asking, brief, reading
+from gemjax.cli.files.boundary import FINITE, InputError, asking, brief, check_unpacked, reading
 from gemjax.cli.files.table import column_names, read_csv
 from gemjax.cli.process.memory import available
 
@@ -109,6 +109,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
     try:
         with reading(path), open(path, "rb") as file:
             arrays = np.load(file, allow_pickle=False)
+            check_unpacked(path, (entry.file_size for entry in arrays.zip.infolist()))
             return {name: arrays[name] for name in arrays.files}
     except InputError:
         return None
@@ -171,7 +172,9 @@ def _read_numpy(path: Path) -> tuple[np.ndarray, list[str]]:
                     f"{path}: holds the arrays {brief(', '.join(loaded.files), 120) or '(none)'}; "
                     "save the one to fit by itself"
                 )
-            if sum(entry.file_size for entry in loaded.zip.infolist()) > available():  # type: ignore
+            sizes = [entry.file_size for entry in loaded.zip.infolist()]  # type: ignore
+            check_unpacked(path, sizes)
+            if sum(sizes) > available():
                 raise MemoryError
             loaded = loaded[loaded.files[0]]
     table = np.asarray(loaded)

@@ -10,14 +10,18 @@ import operator
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from gemjax.cli.files.boundary import FINITE, InputError, brief
+from gemjax.cli.files import number
+from gemjax.cli.files.boundary import FINITE, InputError, brief, check_unpacked, reading
 from gemjax.cli.process.memory import available
 
 _LONGEST = 2**24  # characters of a line
+_HEAD = 1000  # lines that are looked at for a doubt
+_NEITHER, _EITHER, _DECIMALS = range(3)
+_WHOLE = re.compile(r"\s*[+-]?(?:0|[1-9][0-9]*)")
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?[0-9]*,[0-9]+(?:[eE][+-]?[0-9]+)?\s*")
 
 
@@ -30,14 +34,20 @@ def read_csv(
     path: Path, choose: Callable[[list[str]], list[int]]
 ) -> tuple[np.ndarray, list[str], list[int], list[int]]:
     """Numbers of the columns that `choose` picks from the names of all, these, and the lines."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
+    if path.suffix == ".gz":
+        check_unpacked(path, _unpacked(path))
+    with _opened(path) as file:
         lines = _lines(path, file)
         head = list(itertools.islice(lines, 2))
         delimiter = _delimiter(head)
         rows = list(_rows(path, itertools.chain(head, lines), delimiter))
     if not rows:
         raise InputError(f"{path}: the file is empty")
+    if delimiter == "," and _halves([row for _, row in rows]) == _DECIMALS:
+        raise InputError(
+            f"{path}: line {rows[0][0]} looks like decimals with a comma; write them with a point, "
+            "or give the columns names in line 1"
+        )
     width, commas = len(rows[0][1]), delimiter != ","
     for line, row in rows:
         if len(row) != width:
@@ -62,6 +72,51 @@ def read_csv(
                 raise InputError(f"{where}: {brief(row[i], 60)!r} is not a number; {advice}")
             points[j, k] = value
     return points, names, chosen, [line for line, _ in rows]
+
+
+def doubt(path: Path) -> str:
+    """What a user should be told of a file that may be read otherwise than it was meant."""
+    if path.suffix in (".npy", ".npz"):
+        return ""
+    with reading(path), _opened(path) as file:
+        head = list(itertools.islice(_lines(path, file), _HEAD))
+        if _delimiter(head[:2]) != ",":
+            return ""
+        rows = [row for _, row in _rows(path, iter(head), ",")]
+    if _halves(rows) != _EITHER:
+        return ""
+    return (
+        f"{path}: read as {len(rows[0])} columns of whole numbers; if these are decimals with a "
+        "comma, write them with a point"
+    )
+
+
+def _halves(rows: list[list[str]]) -> int:
+    """Whether fields parted by commas are numbers' whole parts and their decimals in turn.
+
+    A zero before other decimals tells: nobody writes whole numbers so, at least not every other.
+    """
+    told = _EITHER
+    for row in rows:
+        if len(row) % 2 or not all(map(_WHOLE.fullmatch, row[::2])):
+            return _NEITHER
+        if not all(field.isascii() and field.isdigit() for field in row[1::2]):
+            return _NEITHER
+        if any(field.startswith("0") and len(field) > 1 for field in row[1::2]):
+            told = _DECIMALS
+    return told if rows else _NEITHER
+
+
+def _opened(path: Path) -> IO[str]:
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    return opener(path, "rt", encoding="utf-8-sig", newline="")
+
+
+def _unpacked(path: Path) -> Iterator[int]:
+    """Sizes of the parts that a packed file is unpacked in: far quicker than to read its lines."""
+    with gzip.open(path, "rb") as file:
+        while chunk := file.read(2**20):
+            yield len(chunk)
 
 
 def _lines(path: Path, file: Any) -> Iterator[str]:
@@ -112,15 +167,6 @@ def _is_header(rows: list[list[str]], commas: bool) -> bool:
 
 
 def _number(field: str, commas: bool) -> float | None:
-    """A number as CSV files have it, with a decimal comma where commas do not part fields.
-
-    Python's own grammar also knows digits of other alphabets and underscores between them.
-    """
-    if not field.isascii() or "_" in field:
-        return None
-    if commas and _DECIMAL_COMMA.fullmatch(field):
-        field = field.replace(",", ".")
-    try:
-        return float(field)
-    except ValueError:
-        return None
+    """A number as CSV files have it, with a decimal comma where commas do not part fields."""
+    is_decimal = commas and _DECIMAL_COMMA.fullmatch(field)
+    return number.real(field.replace(",", ".") if is_decimal else field)

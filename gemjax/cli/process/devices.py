@@ -13,9 +13,11 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh
 
 import gemjax
-from gemjax.cli.files.boundary import InputError, brief, is_count
+from gemjax.cli.files.boundary import InputError, brief, shown
+from gemjax.cli.files.number import integer, is_count
 
 _PLATFORMS = ("cpu", "gpu", "tpu")
+_WORTH_SPREADING = 2**19  # densities per device: half a millisecond of work between two sums
 _MOST_DEVICES = 4096  # of one process; a CPU has as many as it is asked for
 
 
@@ -25,9 +27,9 @@ def join() -> None:
     Slurm, Open MPI, Kubernetes and TPU pods say by themselves who is who; elsewhere
     JAX_COORDINATOR_ADDRESS (host:port of the first), JAX_NUM_PROCESSES and JAX_PROCESS_ID do.
     """
-    numbers = [os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")]
+    numbers = [_from_environment(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID")]
     try:
-        num_processes, process_id = (None if n is None else int(n) for n in numbers)
+        num_processes, process_id = numbers
         jax.distributed.initialize(num_processes=num_processes, process_id=process_id)
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
@@ -35,6 +37,15 @@ def join() -> None:
             f"--distributed: {reason} Start one process per host or GPU with srun or mpirun, or "
             "set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID"
         ) from None
+
+
+def _from_environment(name: str) -> int | None:
+    """A whole number that a variable holds, if it is set."""
+    text = os.environ.get(name)
+    value = None if text is None else integer(text)
+    if text is not None and value is None:
+        raise InputError(f"--distributed: {name} must be an integer, got {shown(text)}")
+    return value
 
 
 def choose(request: str | None) -> list[jax.Device]:
@@ -107,6 +118,13 @@ def mesh(devices: list[jax.Device], num_seeds: int, *, spread_points: bool = Tru
         along_seeds = max(s for s in range(1, D + 1) if D % s == 0 and s <= num_seeds)
     shape = (along_seeds, D // along_seeds)
     return Mesh(np.array(devices).reshape(shape), ("seed", "data"), axis_types=(AxisType.Auto,) * 2)
+
+
+def data_mesh(devices: list[jax.Device], densities: int) -> Mesh | None:
+    """The points of one fit over all devices, where there are enough (points times components)."""
+    if len(devices) == 1 or densities < _WORTH_SPREADING * len(devices):
+        return None
+    return Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
 
 
 def provenance() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from gemjax.cli.process.devices import in_any
 from gemjax.cli.process.memory import is_out_of_memory
 
 STOPPED = 130  # after Ctrl-C, as shells have it; typer returns the same
-_FAILED = 1
+FAILED = 1
 _TRY_AGAIN = 75  # EX_TEMPFAIL
 
 
@@ -33,7 +33,7 @@ def one_line(advice: Callable[[], str]) -> Iterator[None]:
         raise Ended(STOPPED, f"stopped; {advice()}") from None
     except OSError as error:
         what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        raise Ended(_FAILED, f"{what}; {advice()}") from None
+        raise Ended(FAILED, f"{what}; {advice()}") from None
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             message = (
@@ -43,7 +43,7 @@ def one_line(advice: Callable[[], str]) -> Iterator[None]:
         else:
             reason, *_ = str(error).split("\n")
             message = f"the device failed: {reason}; {advice()}"
-        raise Ended(_FAILED, message) from None
+        raise Ended(FAILED, message) from None
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import difflib
 import itertools
 import json
 import math
+import re
 import tomllib
 import types
 import typing
@@ -30,6 +31,9 @@ _STARTS_ON_DISK = ("from_mixture", "from_target")
 _MOST_POINTS = 100_000  # of a grid
 _MOST_INT = 2**31 - 1  # what counts in a compiled program hold
 _MOST_SEED = 2**32 - 1  # what a key is made of
+_MOST_PARTS = 64
+_QUOTED = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"?|'[^'\n]*'?")
+_BETWEEN_KEYS, _DOT = re.compile(r"[=,\[\]{}#\n]"), re.compile(r"[^.\s][ \t]*\.")
 _KINDS = {int: "an integer", str: "a string", bool: "true or false", float: "a number"}
 
 
@@ -67,10 +71,16 @@ def load(path: Path, overrides: tuple[str, ...] = ()) -> Config:
 
 
 def _parsed(text: str) -> dict[str, Any]:
+    # What a key of many parts takes to read grows with their square.
+    bare = _QUOTED.sub("q", text)
+    if any(len(_DOT.findall(part)) > _MOST_PARTS for part in _BETWEEN_KEYS.split(bare)):
+        raise ValueError(f"not valid here: a key of more than {_MOST_PARTS} parts")
     try:
         return tomllib.loads(text)
     except RecursionError:
         raise ValueError("not valid TOML: nested too deeply") from None
+    except MemoryError:
+        raise ValueError("more than the memory holds") from None
     except ValueError as error:  # also an integer of more digits than Python reads
         raise ValueError(f"not valid TOML: {brief(error, 160)}") from error
 
@@ -98,13 +108,20 @@ def _build(content: dict[str, Any], path: Path | None) -> Config:
     if size > _MOST_POINTS:
         spanning = ", ".join(map(".".join, lists))
         raise InputError(f"{spanning} span {size:,} grid points, more than {_MOST_POINTS:,}")
+    dtype = plain.get(("target", "dtype"), FIELDS["target"]["dtype"].default)
+    for (name, key), values in (plain | lists).items():
+        _check_precision(f"{name}.{key}", values, dtype)
     points, varying = [], []
+    there = [name for name in TABLES if name != "truth" or name in content]
+    given = {name: {k: v for (owner, k), v in plain.items() if owner == name} for name in there}
+    vary = [name for name in there if any(owner == name for owner, _ in lists)]
+    same = {name: TABLES[name](**given[name]) for name in there if name not in vary}
     for combination in itertools.product(*lists.values()):
         swept = dict(zip(lists, combination, strict=True))
-        made: dict[str, Any] = {"truth": None}
-        for name in [name for name in TABLES if name != "truth" or name in content]:
-            keys = {key: v for (owner, key), v in (plain | swept).items() if owner == name}
-            made[name] = TABLES[name](**keys)
+        made: dict[str, Any] = {"truth": None, **same}
+        for name in vary:
+            keys = {key: value for (owner, key), value in swept.items() if owner == name}
+            made[name] = TABLES[name](**given[name], **keys)
         points.append(GridPoint(**made))
         _check_point(points[-1])
         varying.append({f"{name}.{key}": value for (name, key), value in swept.items()})
@@ -232,22 +249,21 @@ def _check_point(point: GridPoint) -> None:
     _refuse(point.report.reach is not None and truth is None, reach)
     if truth is not None:
         _check_truth(truth)
-    _check_precision(point)
 
 
-def _check_precision(point: GridPoint) -> None:
+def _check_precision(place: str, values: Any, dtype: str) -> None:
     """No number that the fit's precision cannot hold, or whose square it cannot."""
-    limits = np.finfo(point.target.dtype)
-    least, most = float(limits.tiny), math.sqrt(float(limits.max)) / 16
-    for name in FIELDS:
-        for key in FIELDS[name]:
-            for value in np.ravel(getattr(getattr(point, name), key, ())):
-                size = abs(value) if isinstance(value, float) else 0
-                _refuse(
-                    size > 0 and not least <= size <= most,
-                    f"{name}.{key} must be between {least:.2g} and {most:.2g} in size for "
-                    f'target.dtype = "{point.target.dtype}", got {value}',
-                )
+    if isinstance(values, tuple | list):
+        for value in values:
+            _check_precision(place, value, dtype)
+    elif isinstance(values, float):
+        limits = np.finfo(dtype)
+        least, most, size = float(limits.tiny), math.sqrt(float(limits.max)) / 16, abs(values)
+        _refuse(
+            size > 0 and not least <= size <= most,
+            f"{place} must be between {least:.2g} and {most:.2g} in size for "
+            f'target.dtype = "{dtype}", got {values}',
+        )
 
 
 def _refuse(wrong: bool, text: str) -> None:

@@ -21,7 +21,8 @@ from gemjax.cli.study.settings import GridPoint
 Shape = tuple[int, ...] | None  # (N, d) of the target, where it is known
 _MOST_PIECES = 1_000_000  # files in one folder
 _RATE = {True: 2e10, False: 5e12}  # multiplications per second that are seldom exceeded, by on_cpu
-_PER_ITERATION = 1e-5  # seconds, however little there is to do
+_PER_ITERATION, _PER_STEP = 3e-6, 1e-6  # seconds, however little there is to do
+_NEWTON_STEPS = 10  # that end by themselves, as do the ascents of a search
 _WARNED_DAYS = 3
 
 
@@ -51,11 +52,9 @@ def check(
                 f"{worst} takes {needed[worst] / 2**30:,.3g} GiB, and there are "
                 f"{memory / 2**30:,.3g} GiB of memory: {_counts(point)}"
             )
-        N, d = shape or _shape(point)
-        passes = (point.solver.weight_steps + 2.0) * seeds / _RATE[on_cpu]
-        each = passes * N * point.model.num_components * (d + 2)
         rounds = seeds if on_cpu else -(-seeds // seeds_per_piece)
-        days += point.solver.num_iterations * (each + rounds * _PER_ITERATION) / 86_400
+        products, overhead = _work(point, shape or _shape(point))
+        days += (seeds * products / _RATE[on_cpu] + rounds * overhead) / 86_400
     place = next(path for path in (out.absolute(), *out.absolute().parents) if os.path.isdir(path))
     free = shutil.disk_usage(place).free
     if kept + disk > free:
@@ -65,6 +64,20 @@ def check(
         )
     if tell is not None and days > _WARNED_DAYS:
         tell(f"this looks like {days:,.0f} days of work or more: {_counts(points[0])}")
+
+
+def _work(point: GridPoint, shape: tuple[int, ...]) -> tuple[float, float]:
+    """Multiplications that the fit of a seed takes, and seconds beside them."""
+    (N, d), n, solver, escape = shape, point.model.num_components, point.solver, point.escape
+    steps = {"fixed": 0, "newton": min(solver.weight_steps, _NEWTON_STEPS)}
+    K = 1 if solver.method == "classical_em" else steps.get(solver.weight_rule, solver.weight_steps)
+    passes = float(solver.num_iterations) * (K + 2 + solver.monotone)
+    searched = 0.0  # candidates times their ascents' steps
+    if solver.escape:
+        each = min(escape.num_starts, N) * min(escape.num_steps, _NEWTON_STEPS)
+        searched = float(solver.num_iterations // escape.every) * each
+    overhead = solver.num_iterations * (_PER_ITERATION + K * _PER_STEP)
+    return N * (d + 2) * (passes * n + searched), overhead
 
 
 def _bytes(point: GridPoint, shape: Shape) -> dict[str, float]:
@@ -111,5 +124,6 @@ def _shape(point: GridPoint) -> tuple[int, int]:
 def _counts(point: GridPoint) -> str:
     return (
         f"model.num_components = {point.model.num_components}, sweep.num_seeds = "
-        f"{point.sweep.num_seeds}, solver.num_iterations = {point.solver.num_iterations}"
+        f"{point.sweep.num_seeds}, solver.num_iterations = {point.solver.num_iterations}, "
+        f"solver.weight_steps = {point.solver.weight_steps}"
     )

@@ -18,6 +18,8 @@ from gemjax.cli.case import Case
 from gemjax.cli.files import folder
 from gemjax.cli.files.boundary import InputError, asking
 from gemjax.cli.files.read import digest, read_arrays
+from gemjax.cli.files.table import doubt
+from gemjax.cli.files.watch import Watch
 from gemjax.cli.files.write import write_arrays, write_csv, write_text
 from gemjax.cli.process import devices
 from gemjax.cli.process.memory import Batches
@@ -51,14 +53,17 @@ def run(
     if any(point.target.dtype == "float64" for point in config.points):
         jax.config.update("jax_enable_x64", True)
     target, platform = config.points[0].target, chosen[0].platform
-    of_file = target.kind == "file"
+    data = config.folder / str(target.path) if target.kind == "file" else None
+    watch = Watch(data, ": put it back first")
     each = len(chosen) * _SEEDS_PER_PIECE.get(platform, _ACCELERATOR_SEEDS_PER_PIECE)
+    on_cpu = platform == "cpu"
     with asking(config.where):
-        cost.check(config.points, out, each, on_cpu=platform == "cpu", tell=tell)
+        # What work on a file takes, only the file tells.
+        cost.check(config.points, out, each, on_cpu=on_cpu, tell=tell if data is None else None)
     manifest: dict[str, Any] = {
         "command": "run",
         "config": config.resolved,
-        "data_sha256": digest(config.folder / str(target.path)) if of_file else None,
+        "data_sha256": None if data is None else digest(data),
         "seeds_per_piece": each,
         "made_by": devices.provenance(),
     }
@@ -72,26 +77,32 @@ def run(
     if devices.from_first(np.array(old is not None)):
         return None if old is None else Record(out, "run", old)
     # The first case is built before anything is replaced: bad data must cost nothing.
-    cases = [case.build(config.points[0], config.folder, config.where)]
+    with watch.kept():
+        cases = [case.build(config.points[0], config.folder, config.where)]
+        if data is not None and target.columns is None and (note := doubt(data)):
+            tell(note)
     shape = cases[0].target.shape
     with asking(config.where):
-        cost.check(config.points[:1], out, each, on_cpu=platform == "cpu", shape=shape)
+        points = config.points[:1] if data is None else config.points
+        told = None if data is None else tell
+        cost.check(points, out, each, on_cpu=on_cpu, shape=shape, tell=told)
     if not first:
         plan = pieces(config, int(devices.from_first(np.array(0))))
-        _compute(config, None, None, plan, cases, chosen, on_piece, tell)
+        _compute(config, None, plan, cases, watch, chosen, on_piece, tell)
         return None
-    with folder.claim(out, manifest, force=force, resume=resume) as earlier:
-        if earlier is not None:
+    with folder.claim(out, manifest, force=force, resume=resume) as held:
+        if held.earlier is not None:
             (out / "summary.json").unlink(missing_ok=True)
-            for change in folder.differences(earlier["made_by"], manifest["made_by"], out):
+            for change in folder.differences(held.manifest["made_by"], manifest["made_by"], out):
                 tell(f"{change}: what is computed now agrees with the earlier to rounding only")
-            manifest = earlier
         write_text(out / "config.toml", tomli_w.dumps(config.resolved))
         place = out / "pieces"
         place.mkdir(exist_ok=True)
-        plan = pieces(config, int(devices.from_first(np.array(manifest["seeds_per_piece"]))))
-        read_back = _compute(config, place, manifest, plan, cases, chosen, on_piece, tell)
-        summary, grid, components = _assemble(config, place, plan, cases)
+        plan = pieces(config, int(devices.from_first(np.array(held.manifest["seeds_per_piece"]))))
+        read_back = _compute(config, held, plan, cases, watch, chosen, on_piece, tell)
+        with watch.kept(target.on_disk):
+            summary, grid, components = _assemble(config, place, plan, cases)
+        held.check()
         # The seconds are those of this process, which read so many seeds back from earlier ones.
         summary |= {"source": config.name, "num_seeds_read_back": read_back}
         rows: list[list[Any]] = []
@@ -103,20 +114,20 @@ def run(
 
 
 def _compute(
-    config: Config, place: Path | None, manifest: Any, plan: list[Piece], cases: list[Case],
+    config: Config, held: folder.Claim | None, plan: list[Piece], cases: list[Case], watch: Watch,
     chosen: list[jax.Device], on_piece: Callable[[Progress], None], tell: Callable[[str], None],
 ) -> int:  # fmt: skip
-    """Computes the pieces that are not in `place` yet; returns the number of seeds read back.
+    """Computes the pieces that a folder lacks; returns the number of seeds read back.
 
-    Without a `place` this process only helps: what is there and what is kept, another one knows.
+    Without a folder this process only helps: what is there and what is kept, another one knows.
     The cases after the first are built when their turn comes.
     """
     tally, batches = Tally(config), Batches()
     # Per piece that is there, the batch that was used and the one that was wanted.
     used = np.zeros((len(plan), 2), np.int32)
     for number, piece in enumerate(plan):
-        if place is not None and (path := place / piece.name).exists():
-            there = read(path, piece, config.points[piece.point], origin(manifest, piece))
+        if held is not None and (path := held.out / "pieces" / piece.name).exists():
+            there = read(path, piece, config.points[piece.point], origin(held.manifest, piece))
             if there is None:
                 tell(f"{path}: damaged or another's; it is computed again")
             else:
@@ -129,7 +140,8 @@ def _compute(
 
     for piece, (batch, wanted) in zip(plan, used.tolist(), strict=True):
         if piece.point == len(cases):
-            cases.append(case.build(config.points[piece.point], config.folder, config.where))
+            with watch.kept():
+                cases.append(case.build(config.points[piece.point], config.folder, config.where))
         at = cases[piece.point]
         if batch:
             if batch < wanted:
@@ -141,12 +153,15 @@ def _compute(
         each = piece.num_seeds if mesh is None else -(-piece.num_seeds // mesh.shape["seed"])
         wanted = at.batch_size(each)
         block = functools.partial(fitting.fit_block, at, piece.first_seed, piece.num_seeds, mesh)
-        found, batch = batches.run(at.seed_size, wanted, block, tell)
-        arrays = results.arrays_of(found, at.point) | {"batch": np.array([batch, wanted])}
-        if at.point.report.weights and piece.first_seed == 0:
-            arrays["followed_weights"] = fitting.follow_weights(at)
-        if place is not None:
-            write_arrays(place / piece.name, arrays | {"origin": origin(manifest, piece)})
+        with watch.kept(at.point.target.on_disk):
+            found, batch = batches.run(at.seed_size, wanted, block, tell)
+            arrays = results.arrays_of(found, at.point) | {"batch": np.array([batch, wanted])}
+            if at.point.report.weights and piece.first_seed == 0:
+                arrays["followed_weights"] = fitting.follow_weights(at)
+        if held is not None:
+            held.check()
+            told = arrays | {"origin": origin(held.manifest, piece)}
+            write_arrays(held.out / "pieces" / piece.name, told)
         tally.add(piece, arrays, time.perf_counter() - begun)
         on_piece(tally.progress(piece.point))
     return read_back

@@ -6,6 +6,7 @@ What the library has a setting for is read from the library.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from typing import Any
 
@@ -27,6 +28,7 @@ def _keys_of(owner: type, *but: str) -> list[tuple[str, Any, Any]]:
     ]
 
 
+@functools.cache
 def start_settings(init: str) -> dict[str, inspect.Parameter]:
     """What a start asks for beside key, target and number of components."""
     start: Any = gj.initialize.STARTS[init]
