@@ -21,6 +21,13 @@ def is_concrete(*arrays: Any) -> bool:
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(arrays))
 
 
+def put(value: Any) -> jax.Array:
+    """An array as JAX has it. Of one of NumPy's it compiles something, unless told the dtype."""
+    if isinstance(value, np.ndarray | np.generic):
+        return jnp.asarray(value, jax.dtypes.canonicalize_dtype(value.dtype))
+    return jnp.asarray(value)
+
+
 def scalar(
     name: str, value: Any, dtype: Any, *, least: float | None = None, above: float | None = None
 ) -> jax.Array:
@@ -37,7 +44,7 @@ def scalar(
                 raise ValueError(
                     f"{name} must be {_bounds(least, above)}finite{where}, got {float(array)}"
                 )
-        return jnp.asarray(cast)
+        return put(cast)
     if value.shape != () or not jnp.isrealobj(value):
         raise ValueError(f"{name} must be a real scalar, got an array of shape {value.shape}")
     traced = jax.lax.convert_element_type(value, dtype)
@@ -65,7 +72,7 @@ def integer(name: str, value: Any, least: int = -(2**31), most: int = 2**31 - 1)
         )
     if isinstance(array, np.ndarray) and not least <= int(array) <= most:
         raise ValueError(f"{name} must be from {least} to {most}, got {int(array)}")
-    return jnp.asarray(array, jnp.int32)
+    return put(array.astype(np.int32))
 
 
 def _numbers(name: str, value: Any) -> np.ndarray:
@@ -101,7 +108,8 @@ def floating(name: str, value: Any) -> jax.Array:
                     f"{name} must be within the range of {cast.dtype}, got {value[where]} at "
                     f"index {where}; scale it, or enable jax_enable_x64"
                 )
-    array = jnp.asarray(value)
+            value = cast
+    array = put(value)
     if jnp.issubdtype(array.dtype, jnp.integer) or array.dtype == jnp.bool_:
         array = array.astype(jnp.result_type(float))
     if array.dtype not in (jnp.float32, jnp.float64):
@@ -156,7 +164,7 @@ def weights(name: str, value: Any, size: int, dtype: Any) -> jax.Array:
             raise ValueError(f"{name} must not all be zero")
         # In NumPy, where neither large nor tiny numbers are lost on the way.
         values = values / values.max()
-        normalised = jnp.asarray(values / values.sum(), dtype)
+        normalised = put((values / values.sum()).astype(dtype))
         there = isinstance(value, jax.Array)
         return jax.device_put(normalised, value.sharding) if there else normalised
     array = floating(name, value).astype(dtype)

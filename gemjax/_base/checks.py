@@ -87,7 +87,7 @@ def mixture(name: str, value: Any, *, finite: bool = True) -> Mixture:
     """A `Mixture` whose shapes and dtypes agree."""
     if not isinstance(value, Mixture):
         raise TypeError(f"{name} must be a Mixture (see make_mixture), got {type(value).__name__}")
-    means, log_weights = jnp.asarray(value.means), jnp.asarray(value.log_weights)
+    means, log_weights = arrays.put(value.means), arrays.put(value.log_weights)
     if means.ndim == 3:
         raise ValueError(
             f"{name} must have means (n, d), got {means.shape}; for a batch use jax.vmap"

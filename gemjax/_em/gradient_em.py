@@ -9,13 +9,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.typing import ArrayLike
 
 from gemjax._base import arrays, checks
 from gemjax._base.records import Info, Mixture, State
 from gemjax._base.settings import ACTIVE_WEIGHT, named, setting
 from gemjax._em.mean_rules import MeanRule, em_step
+from gemjax._em.optax_rule import is_transformation
 from gemjax._em.registry import MEAN_RULES, AnyMeanRule, mean_rule
 from gemjax._em.solver import moved_to, observed
 from gemjax._families.identity import Identity
@@ -100,9 +100,10 @@ class GradientEM:
         rules: dict[str, Any] = {}
         for name, value, kinds, choices in (
             ("weight_rule", self.weight_rule, WeightRule, WEIGHT_RULES),
-            ("mean_rule", self.mean_rule, MeanRule | optax.GradientTransformation, MEAN_RULES),
+            ("mean_rule", self.mean_rule, MeanRule, MEAN_RULES),
         ):
-            if not isinstance(value, str | kinds):
+            is_optax = name == "mean_rule" and is_transformation(value)
+            if not (is_optax or isinstance(value, str | kinds)):
                 raise TypeError(
                     f"{name} must be one of {', '.join(choices)}, or a rule of gj.rules; "
                     f"got {value!r}"
@@ -202,7 +203,7 @@ def _flatten(solver: GradientEM) -> tuple[list[tuple[Any, Any]], tuple[Any, ...]
     children, static = [], []
     for name in _NAMES:
         value = getattr(solver, name)
-        is_static = name in _STATIC or isinstance(value, str | optax.GradientTransformation)
+        is_static = name in _STATIC or isinstance(value, str) or is_transformation(value)
         children.append((jax.tree_util.GetAttrKey(name), None if is_static else value))
         static.append(value if is_static else None)
     return children, tuple(static)

@@ -8,11 +8,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from gemjax._em.mean_rules import MeanRule, Step
 from gemjax._model.statistics import Statistics
 from gemjax._numerics.finite import tiny
+
+
+def is_transformation(value: Any) -> bool:
+    """An optax `GradientTransformation`, which is a pair of functions."""
+    return isinstance(value, tuple) and hasattr(value, "init") and hasattr(value, "update")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +29,8 @@ class OptaxRule(MeanRule):
         return self.transformation.init(means)
 
     def step(self, state: Any, means: jax.Array, statistics: Statistics) -> Step:
+        import optax  # a tenth of all imports; whoever comes here has it already
+
         update = optax.with_extra_args_support(self.transformation).update
         known = {"mass": statistics.mass, "value": statistics.loss}
         known = {name: value for name, value in known.items() if _takes(update, name)}

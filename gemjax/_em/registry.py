@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
-
-import optax
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gemjax._base.settings import named
 from gemjax._em.mean_rules import EM, Gradient, MeanRule, Overrelaxed
-from gemjax._em.optax_rule import OptaxRule
+from gemjax._em.optax_rule import OptaxRule, is_transformation
 from gemjax._em.polyak import Polyak
+
+if TYPE_CHECKING:
+    import optax
 
 __all__ = ["EM", "MEAN_RULES", "Gradient", "MeanRule", "Overrelaxed", "Polyak"]
 
@@ -21,6 +22,6 @@ AnyMeanRule: TypeAlias = "str | MeanRule | optax.GradientTransformation"
 
 def mean_rule(value: AnyMeanRule, **settings: Any) -> MeanRule:
     """The rule that is meant; one with a name takes its settings from those given."""
-    if isinstance(value, optax.GradientTransformation):
+    if is_transformation(value):
         return OptaxRule(value)
     return named("mean_rule", MEAN_RULES, value, **settings)

@@ -8,13 +8,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture
 from gemjax._families.covariance import Covariance, log_normaliser
 from gemjax._families.identity import Identity
 from gemjax._numerics.finite import capped, log_normalise, safe_exp, safe_log, unit
-from gemjax._points.spread import is_far_apart
+from gemjax._points.spread import is_far_apart, radius_about
 from gemjax._points.walk import map_points
 
 
@@ -69,16 +70,9 @@ def _is_apart(mixture: Mixture, x: jax.Array) -> bool:
     """Whether exponents at all these points (N, d) come from differences."""
     if not arrays.is_concrete(x):
         return False
-    with jax.ensure_compile_time_eval():  # also where `jit` closes over them
-        radius = _radius(x)
-    return mixture.covariance.has_differences and is_far_apart(radius, x.dtype)
-
-
-@jax.jit
-def _radius(x: jax.Array) -> jax.Array:
-    """() largest distance of points (N, d) from the first of them."""
-    square = map_points(lambda x_: jnp.sum((x_ - x[:1]) ** 2, axis=1), x)
-    return jnp.sqrt(jnp.max(square))
+    points = np.asarray(x)
+    far_apart = is_far_apart(radius_about(points, points[0]), x.dtype)
+    return mixture.covariance.has_differences and far_apart
 
 
 def _exponents(mixture: Mixture, x: jax.Array, apart: bool) -> tuple[jax.Array, jax.Array]:

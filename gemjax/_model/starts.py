@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gemjax._base import checks
+from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture
 from gemjax._model.mixture import sample
 from gemjax._numerics.finite import safe_log, tiny
@@ -159,7 +159,7 @@ def _principal(covariance: jax.Array, rank: int) -> jax.Array:
 
 def _equal(means: jax.Array) -> Mixture:
     n = means.shape[0]
-    return Mixture(means, jnp.asarray(np.full((n,), -math.log(n), means.dtype)))
+    return Mixture(means, arrays.put(np.full((n,), -math.log(n), means.dtype)))
 
 
 def _in_memory(target: Target) -> Target:

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gemjax._numerics.pytree import vary_alike
 
@@ -29,6 +30,14 @@ _LOST_PLACES = 0.02
 def is_far_apart(radius: Any, dtype: Any) -> bool:
     """Whether points within this distance () of their mean want differences."""
     return float(radius) ** 2 * float(jnp.finfo(dtype).eps) > _TAKE_DIFFERENCES
+
+
+def radius_about(points: np.ndarray, centre: np.ndarray) -> float:
+    """Largest distance of points (N, d) from a place (d,); on the host, so nothing is compiled."""
+    rows = range(0, len(points), _EXTENT_ROWS)
+    apart = (points[first : first + _EXTENT_ROWS] - centre for first in rows)
+    with np.errstate(over="ignore"):
+        return float(np.sqrt(max(np.einsum("ij,ij->i", part, part).max() for part in apart)))
 
 
 def is_imprecise(centre: jax.Array, radius: jax.Array, reach: jax.Array | None) -> jax.Array:

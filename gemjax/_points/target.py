@@ -13,7 +13,7 @@ import numpy as np
 from gemjax._base import arrays
 from gemjax._numerics.finite import safe_log
 from gemjax._numerics.pytree import record
-from gemjax._points.spread import extent, is_far_apart
+from gemjax._points.spread import is_far_apart, radius_about
 
 
 @record
@@ -74,7 +74,7 @@ class Target:
 
     def checked(self, name: str, *, values: bool = True) -> Target:
         """The same, once its shapes and dtypes agree and, where values are asked for, these too."""
-        x, w = jnp.asarray(self.points), jnp.asarray(self.weights)
+        x, w = arrays.put(self.points), arrays.put(self.weights)
         if x.ndim == 3:
             raise ValueError(
                 f"{name} must have points (N, d), got {x.shape}; for a batch of data sets use "
@@ -96,9 +96,9 @@ class Target:
         """The same, and if its values are known, whether they are far apart."""
         if self.far_apart is not None or not arrays.is_concrete(self.points, self.weights):
             return self
-        with jax.ensure_compile_time_eval():  # also where `jit` closes over them
-            _, radius = extent(Target(self.points, self.weights), None)
-        return dataclasses.replace(self, far_apart=is_far_apart(radius, self.dtype))
+        points, weights = np.asarray(self.points), np.asarray(self.weights)
+        far_apart = is_far_apart(radius_about(points, weights @ points), self.dtype)
+        return dataclasses.replace(self, far_apart=far_apart)
 
 
 @functools.partial(jax.jit, inline=True)
@@ -137,7 +137,7 @@ def empirical(points: Any, weights: Any = None) -> Target:
     points = arrays.points("points", points)
     N = points.shape[0]
     if weights is None:
-        return Target(points, jnp.asarray(np.full((N,), 1 / N, points.dtype))).told()
+        return Target(points, arrays.put(np.full((N,), 1 / N, points.dtype))).told()
     return Target(points, arrays.weights("weights", weights, N, points.dtype)).told()
 
 

@@ -6,7 +6,6 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax.typing import ArrayLike
 
 from gemjax._base.settings import setting
@@ -62,6 +61,8 @@ class Euclidean(WeightRule):
 
 def _projected(weights: jax.Array) -> jax.Array:
     """(n,) the projection onto the simplex, linear while its support, a choice, stays."""
+    import optax  # a tenth of all imports, and few come here
+
     # optax divides floats by integers there; elsewhere the strictest setting of JAX holds.
     with jax.numpy_dtype_promotion("standard"):
         projection = optax.projections.projection_simplex(jax.lax.stop_gradient(weights))

@@ -137,7 +137,8 @@ def fit_command(
     with options.named(), end, Display("iterations", remaining=True) as display:
         record = fit.run(
             loaded, out, force=force, labels=labels, responsibilities=responsibilities,
-            chosen=devices.choose(device_request), draw=draw, on_progress=display.show, tell=display.tell,
+            chosen=devices.choose(device_request), draw=draw, on_progress=display.show,
+            tell=display.tell,
         )  # fmt: skip
     _show(record)
 

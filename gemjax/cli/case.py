@@ -144,7 +144,7 @@ def _target(
         with np.errstate(over="ignore"):
             inside = units.to_model(points)
         check_range(path, data, inside, table.dtype)
-        target = gj.empirical(jnp.asarray(inside, table.dtype), heft)
+        target = gj.empirical(inside.astype(table.dtype), heft)
         return target, columns, units
     assert truth is not None  # checked with the config
     if table.kind == "population":
