@@ -31,6 +31,7 @@ _PARALLEL_BLOCK = 4096
 # Points laid out up to this size at once.
 _COPIED_BYTES = {"cpu": 2**24}
 _ACCELERATOR_COPIED_BYTES = 2**31
+_CHUNKS = 4  # in that size: what is laid out anew should stay in a cache
 _STATIC = {"static": True}
 _PRECISIONS = {name: jax.lax.Precision(name) for name in ("default", "high", "highest")}
 
@@ -49,7 +50,7 @@ class Blocking:
       stored_bytes: densities up to this size (of one mixture) are kept between the weight steps of
         an iteration, above it they are recomputed. 40 MiB on a CPU, 1 GiB elsewhere.
       copied_bytes: points up to this size are laid out once for all iterations; above it, chunks
-        of this size are laid out anew each time. 16 MiB on a CPU, 2 GiB elsewhere.
+        of a quarter of it are laid out anew each time. 16 MiB on a CPU, 2 GiB elsewhere.
       precision: of all matrix products, a name of `jax.lax.Precision`. "highest" is full float32 on
         every device; "default" has fewer digits on NVIDIA GPUs and TPUs, and fits are wrong there.
 
@@ -184,7 +185,8 @@ def as_blocks(
     if isinstance(target, Target) and N * row <= cut.copied_bytes:
         static = (cut, family, apart, axis)
         return lay_out(target.points, target.weights, centre, radius, *static)
-    size = min(N, cut.block_size * max(1, cut.copied_bytes // (row * cut.block_size)))
+    chunk = cut.copied_bytes // _CHUNKS
+    size = min(N, cut.block_size * max(1, chunk // (row * cut.block_size)))
     return Chunks(target, centre, radius, cut, size, family, apart, axis)
 
 
