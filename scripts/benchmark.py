@@ -11,8 +11,10 @@ Suites, each described in its file in scripts/benchmarks/:
     derivatives  forward and reverse mode through a fit against the fit alone
     peers        classical EM against scikit-learn, gmmx, pomegranate, torchgmm and tgmm
     growth       time and peak memory as N, n, d and S grow
-    startup      from process start to the first iteration, with and without a compilation cache
+    start        from process start to the first iteration, and a whole `gemjax fit`, with and
+                 without compiled programs from before
     devices      seeds over two CPU devices (needs two cores)
+    cores        one fit on one core and on two (needs two cores)
     gpu          forms of the E-step and sweeps on a GPU (needs one)
 
 The peers come with `pip install '.[bench]'`; those that are missing are reported as not installed.
@@ -31,17 +33,18 @@ from pathlib import Path
 from typing import Any
 
 import pages
-from benchmarks import cores
+from benchmarks import affinity
 
 SUITES = (
-    "estep", "sweep", "weights", "derivatives", "peers", "growth", "startup", "devices", "gpu",
+    "estep", "sweep", "weights", "derivatives", "peers", "growth", "start", "devices", "cores",
+    "gpu",
 )  # fmt: skip
 
 
 def main() -> None:
     arguments = _parse()
     if arguments.cores is not None:
-        cores.pin(arguments.cores)
+        affinity.pin(arguments.cores)
     # Only now: numpy and jax look at the cores when they are imported.
     from benchmarks import measure
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,12 @@ from gemjax.cli.files.read import check_range, open_target, read_weighted
 from gemjax.cli.files.table import column_names
 from gemjax.cli.study.settings import GridPoint, TargetTable, TruthTable, start_settings
 
-_ahead = ThreadPoolExecutor(1)  # compiles what is needed last while the fits run
-
 
 @dataclasses.dataclass(frozen=True)
 class Case:
     """A grid point as arrays: what all its seeds share.
 
-    `units` lead from the file's units to those of the target, and back; `certify` is `certificate`
-    for these shapes, being compiled.
+    `units` lead from the file's units to those of the target, and back.
     """
 
     point: GridPoint
@@ -40,7 +36,6 @@ class Case:
     solver: gj.Solver
     escape: gj.Escape | None
     where: str = "the config"
-    certify: Future[Any] | None = None
 
     @property
     def key(self) -> jax.Array:
@@ -68,11 +63,6 @@ class Case:
         return self.init(key, self.target, self.point.model.num_components)
 
 
-def _certificate(mixture: gj.Mixture, target: Any, key: jax.Array) -> Any:
-    """`gj.certificate` of such a mixture, compiled."""
-    return jax.jit(gj.certificate).lower(mixture, target, key).compile()
-
-
 def build(point: GridPoint, folder: Path, where: str = "the config") -> Case:
     """The case of a grid point; paths are relative to `folder`, and messages say `where`."""
     with asking(where):
@@ -94,10 +84,7 @@ def _build(point: GridPoint, folder: Path, where: str) -> Case:
         _solver(point.solver, truth_loss), None, where,
     )  # fmt: skip
     with asking(f'model.init = "{point.model.init}"'):
-        start = jax.eval_shape(lambda: case.start(0))
-    if point.report.certificate:
-        certify = _ahead.submit(_certificate, start, target, case.search_key)
-        case = dataclasses.replace(case, certify=certify)
+        jax.eval_shape(lambda: case.start(0))
     if not point.solver.escape:
         return case
     every = point.escape.every

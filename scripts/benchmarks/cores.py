@@ -1,45 +1,72 @@
-"""Which CPU cores a process may use. Imported before numpy and jax, which look once at start."""
+"""One fit by classical EM on one core and on two: as it is called, and with its points spread."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
+import json
+import sys
+from typing import Any
 
-_HAS_AFFINITY = hasattr(os, "sched_setaffinity")
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+import jax
 
-ALLOWED = sorted(os.sched_getaffinity(0)) if _HAS_AFFINITY else list(range(os.cpu_count() or 1))
-"""The cores this process could use when it started."""
+import gemjax as gj
+from benchmarks import measure, problems, workers
 
-
-def pin(count: int) -> None:
-    """Confines this process to the last `count` allowed cores, and BLAS to as many threads."""
-    if not 1 <= count <= len(ALLOWED):
-        raise SystemExit(f"--cores must be from 1 to {len(ALLOWED)} here, got {count}")
-    os.environ.update({name: str(count) for name in _THREADS})
-    if _HAS_AFFINITY:
-        os.sched_setaffinity(0, ALLOWED[-count:])
+TITLE = "One fit on two cores"
+SHAPES = ((100_000, 2, 100), (200_000, 16, 64), (1_000_000, 16, 64))
+_T = 5
 
 
-def in_use() -> int:
-    """How many cores this process may use now."""
-    return len(os.sched_getaffinity(0)) if _HAS_AFFINITY else len(ALLOWED)
+def run(quick: bool) -> dict[str, Any]:
+    rounds, shapes = (2, ((2_000, 2, 5),)) if quick else (9, SHAPES)
+    workers.require_two_cores(quick)
+    cases = []
+    for shape in shapes:
+        seconds, found = workers.take_turns("cores", {"shape": shape}, rounds)
+        first, *others = seconds
+        for name in others:
+            measure.require_agreement(
+                name, measure.disagreement([found[name]], [found[first]]), 1e-4
+            )
+        densities = _T * shape[0] * shape[2]
+        cases.append(
+            {
+                "shape": shape,
+                "nanoseconds": {
+                    name: measure.spread([1e9 * s / densities for s in values])
+                    for name, values in seconds.items()
+                },
+                "speedups": {name: measure.ratio(seconds, first, name) for name in others},
+            }
+        )
+    return {"cases": cases}
 
 
-@contextlib.contextmanager
-def for_children(count: int) -> Iterator[None]:
-    """Processes started inside are confined to the last `count` allowed cores."""
-    environment = {name: os.environ.get(name) for name in _THREADS}
-    before = os.sched_getaffinity(0) if _HAS_AFFINITY else None
-    pin(count)
-    try:
-        yield
-    finally:
-        for name, value in environment.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-        if before is not None:
-            os.sched_setaffinity(0, before)
+def worker(spec: dict[str, Any]) -> None:
+    mesh = workers.mesh_over("data", spec["devices"])
+    N, d, n = spec["shape"]
+    target = problems.sample(N, d)
+    start = gj.make_mixture(target.points[:n])
+
+    def fit() -> jax.Array:
+        found = gj.fit(gj.classical_em(), target, start, num_iterations=_T, mesh=mesh)
+        return found.history.loss
+
+    workers.serve(fit)
+
+
+def markdown(result: dict[str, Any]) -> str:
+    first, *others = workers.SETTINGS
+    rows = [
+        [
+            problems.label(*case["shape"]),
+            measure.cell(case["nanoseconds"][first]),
+            *(measure.cell(case["speedups"][name]) for name in others),
+        ]
+        for case in result["cases"]
+    ]
+    header = ["classical EM", f"{first}: ns per point and component"]
+    return measure.table([*header, *(f"{name}: speed-up" for name in others)], rows)
+
+
+if __name__ == "__main__":
+    worker(json.loads(sys.argv[1]))

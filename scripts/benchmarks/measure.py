@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import cores
+from benchmarks import affinity
 
 SCRIPTS = Path(__file__).resolve().parent.parent
 PACKAGES = (
@@ -116,7 +116,7 @@ def provenance() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES if version(name)},
         "cpu": _cpu_model(),
-        "cores": cores.in_use(),
+        "cores": affinity.in_use(),
         "device": f"{device.platform}: {device.device_kind}",
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
     }
