@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import math
 from typing import Any
 
@@ -19,6 +20,7 @@ from gemjax._assess.recovery import (
     LEAST_MASS,
     STRAY_RADIUS,
     TOLERANCE,
+    Recovery,
     assignment,
     distances,
     recovery,
@@ -174,11 +176,20 @@ def diagnose(
         "active_weight": active_weight,
     }
     found = recovery(mixture, truth, **settings)
-    tolerance, stray_radius, active_weight = (
-        jax.lax.convert_element_type(jnp.asarray(value), mixture.means.dtype)
-        for value in settings.values()
-    )
-    status = arrays.integer("status", status)
+    numbers = [arrays.scalar(n, x, mixture.means.dtype) for n, x in settings.items()]
+    return _diagnose(mixture, truth, found, arrays.integer("status", status), *numbers)
+
+
+@functools.partial(jax.jit, inline=True)
+def _diagnose(
+    mixture: Mixture,
+    truth: Mixture,
+    found: Recovery,
+    status: jax.Array,
+    tolerance: jax.Array,
+    stray_radius: jax.Array,
+    active_weight: jax.Array,
+) -> Diagnosis:
     weights, true_weights = mixture.weights, truth.weights
     distance = distances(mixture.means, truth.means)
     nearest = assignment(distance) > 0

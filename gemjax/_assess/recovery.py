@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -84,7 +85,17 @@ def recovery(
     tolerance = arrays.scalar("tolerance", tolerance, dtype, least=0)
     stray_radius = arrays.scalar("stray_radius", stray_radius, dtype, above=0)
     active_weight = arrays.scalar("active_weight", active_weight, dtype, least=0)
+    return _compare(mixture, truth, tolerance, stray_radius, active_weight)
 
+
+@functools.partial(jax.jit, inline=True)
+def _compare(
+    mixture: Mixture,
+    truth: Mixture,
+    tolerance: jax.Array,
+    stray_radius: jax.Array,
+    active_weight: jax.Array,
+) -> Recovery:
     weights = mixture.weights
     distance = distances(mixture.means, truth.means)
     shares = assignment(distance) * weights[:, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -61,6 +62,7 @@ def insert(mixture: Mixture, at: Any, *, weight: Any = None) -> Mixture:
     return merge_and_insert(mixture, at, weight)
 
 
+@functools.partial(jax.jit, inline=True)
 def merge_and_insert(mixture: Mixture, at: jax.Array, weight: jax.Array) -> Mixture:
     """`insert` without its checks."""
     means, weights = mixture.means, mixture.weights

@@ -59,10 +59,9 @@ def make_mixture(
 def log_components(mixture: Mixture, x: jax.Array) -> jax.Array:
     """(n, C) log φ_i(x_j) of the components at points x (C, d), their weights left out.
 
-    From a product after centring on the first point, so that data far from the origin keep their
-    digits. The centre is constant under differentiation: it cancels.
+    From differences, if the family has them: for a few points, which may be far apart.
     """
-    exponent, base = _exponents(mixture, x, _is_apart(mixture, x))
+    exponent, base = _exponents(mixture, x, mixture.covariance.has_differences)
     return exponent + (base - log_normaliser(x.shape[1]))[None]
 
 

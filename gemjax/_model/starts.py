@@ -75,7 +75,13 @@ def plus_plus(key: jax.Array, target: Target, n: int) -> Mixture:
     """
     checks.key("key", key)
     target, n = _in_memory(target), checks.count("n", n)
-    points, log_weights = target.points, safe_log(target.weights)
+    return _equal(_spread_out(key, target.points, target.weights, n))
+
+
+@functools.partial(jax.jit, static_argnums=3, inline=True)
+def _spread_out(key: jax.Array, points: jax.Array, weights: jax.Array, n: int) -> jax.Array:
+    """(n, d) of points (N, d) by D² seeding."""
+    log_weights = safe_log(weights)
 
     def square_distance(i: jax.Array) -> jax.Array:
         return jnp.sum((points - points[i][None]) ** 2, axis=1)
@@ -90,7 +96,7 @@ def plus_plus(key: jax.Array, target: Target, n: int) -> Mixture:
     keys = jax.random.split(key, n)
     first = jax.random.categorical(keys[0], log_weights)
     _, rest = jax.lax.scan(draw, square_distance(first), keys[1:])
-    return _equal(points[jnp.concatenate([first[None], rest])])
+    return points[jnp.concatenate([first[None], rest])]
 
 
 def spectral(key: jax.Array, target: Target, n: int, rank: int) -> Mixture:
@@ -118,14 +124,18 @@ def spectral(key: jax.Array, target: Target, n: int, rank: int) -> Mixture:
     rank, d = checks.count("rank", rank), target.points.shape[1]
     if rank > d:
         raise ValueError(f"rank must be at most the dimension d = {d}, got {rank}")
-    highest = jax.lax.Precision.HIGHEST
-    centre = jnp.matmul(target.weights, target.points, precision=highest)
-    centred = target.points - centre[None]
-    covariance = jnp.matmul((target.weights[:, None] * centred).T, centred, precision=highest)
-    directions = _principal(covariance, rank)
-    chosen = target.draw(key, n) - centre[None]
-    inside = jnp.matmul(chosen, directions, precision=highest)
-    return _equal(centre[None] + jnp.matmul(inside, directions.T, precision=highest))
+    return _equal(_projected(target.draw(key, n), target.points, target.weights, rank))
+
+
+@functools.partial(jax.jit, static_argnums=3, inline=True)
+def _projected(chosen: jax.Array, points: jax.Array, weights: jax.Array, rank: int) -> jax.Array:
+    """Points `chosen` (n, d), projected on the top principal directions of all (N, d)."""
+    times = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+    centre = times(weights, points)
+    centred = points - centre[None]
+    directions = _principal(times((weights[:, None] * centred).T, centred), rank)
+    inside = times(chosen - centre[None], directions)
+    return centre[None] + times(inside, directions.T)
 
 
 def _principal(covariance: jax.Array, rank: int) -> jax.Array:

@@ -10,6 +10,7 @@ of zeros as it moves weights: `log_shift` does.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -26,6 +27,7 @@ def unit(dtype: jnp.dtype) -> float:
     return float(jnp.finfo(dtype).tiny) ** 0.5
 
 
+@functools.partial(jax.jit, inline=True)
 def safe_log(x: jax.Array) -> jax.Array:
     """log x where x > 0; elsewhere −inf, with derivative 1/u. NaN stays NaN."""
     zero = x <= 0

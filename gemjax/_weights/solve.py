@@ -119,7 +119,7 @@ def _lay_out(table: jax.Array, w: jax.Array) -> Densities:
         zero,
         resolve(AUTOMATIC, n),
         Identity,
-        "products",
+        False,
         None,
     )
     B, C = blocks.weights.shape

@@ -7,6 +7,7 @@ import pytest
 from studies import rows
 
 from gemjax import cli
+from gemjax.cli.process import devices
 
 
 def test_fit(data, tmp_path, capsys):
@@ -91,3 +92,20 @@ def test_fit_stops_at_a_tolerance(data, tmp_path):
     assert summary["status"] == "CONVERGED"
     assert 1 < summary["num_iterations"] < 100
     assert (out / "figures" / "convergence.png").exists()
+
+
+def test_points_spread_over_devices(data, tmp_path, monkeypatch):
+    """The numbers are those of one device; 90 points are too few for it, unless one insists."""
+    found = {}
+    for least, count in ((2**19, "2"), (1, "2"), (1, "1")):
+        monkeypatch.setattr(devices, "_WORTH_SPREADING", least)
+        out = tmp_path / f"{least}-{count}"
+        command = ["fit", data, "--components", "4", "--scale", "5", "--seeds", "2", "--escape"]
+        command += ["--iterations", "60", "--precision", "float64", "--no-figures"]
+        command += ["--devices", count, "--out", out]
+        assert cli.main([str(a) for a in command]) == 0
+        found[least, count] = rows(out / "components.csv")
+    first, *others = found.values()
+    for other in others:
+        for a, b in zip(first, other, strict=True):
+            assert [float(x) for x in a.values()] == pytest.approx([float(x) for x in b.values()])

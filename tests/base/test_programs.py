@@ -1,0 +1,44 @@
+"""Calls outside of `jit` compile themselves: a few programs each, not one per operation."""
+
+import re
+
+import jax
+import numpy as np
+import pytest
+
+import gemjax as gj
+
+KEY = jax.random.key(0)
+POINTS = np.random.default_rng(0).normal(size=(37, 3))  # a shape that no other test has
+MIXTURE, TARGET = gj.make_mixture(POINTS[:5]), gj.empirical(POINTS)
+TRUTH = gj.truth.simplex(3, 3, 6.0)
+CALLS = {
+    "empirical": lambda: gj.empirical(POINTS[:36], np.ones(36)),
+    "make_mixture": lambda: gj.make_mixture(POINTS[:7], np.ones(7)),
+    "from_target": lambda: gj.initialize.from_target(KEY, TARGET, 6),
+    "plus_plus": lambda: gj.initialize.plus_plus(KEY, TARGET, 6),
+    "spectral": lambda: gj.initialize.spectral(KEY, TARGET, 6, 2),
+    "fit": lambda: gj.fit(gj.GradientEM(), TARGET, MIXTURE, num_iterations=2),
+    "sweep": lambda: gj.sweep(
+        KEY, gj.GradientEM(), TARGET, num_seeds=2, num_components=4, num_iterations=2
+    ),
+    "loss": lambda: gj.loss(MIXTURE, TARGET),
+    "log_density": lambda: gj.log_density(MIXTURE, POINTS),
+    "responsibilities": lambda: gj.responsibilities(MIXTURE, POINTS),
+    "sample": lambda: gj.sample(KEY, MIXTURE, 11),
+    "certificate": lambda: gj.certificate(MIXTURE, TARGET, KEY, num_starts=4, num_steps=2),
+    "recovery": lambda: gj.recovery(MIXTURE, TRUTH),
+    "diagnose": lambda: gj.diagnose(MIXTURE, TRUTH),
+    "insert": lambda: gj.insert(MIXTURE, POINTS[0]),
+    "solve_weights": lambda: gj.solve_weights(np.zeros((35, 2))),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_few_programs(name, caplog):
+    with jax.log_compiles():
+        CALLS[name]()
+    messages = (record.getMessage() for record in caplog.records)
+    compiled = [m for m in messages if re.match(r"Finished XLA compilation of", m)]
+    assert len(compiled) <= 5, compiled
+    assert compiled or name != "fit"  # that they are told of
