@@ -7,7 +7,7 @@ import pytest
 from studies import command
 
 from gemjax import cli
-from gemjax.cli import case
+from gemjax.cli import fitting
 from gemjax.cli.files.boundary import InputError
 from gemjax.cli.study import config, cost
 
@@ -53,7 +53,7 @@ def test_the_work_on_a_file_is_counted_by_its_size(tmp_path, capsys, monkeypatch
     def begin(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(case, "fit_block", begin)
+    monkeypatch.setattr(fitting, "fit_block", begin)
     assert cli.main(command(study, tmp_path / "out")) == 130
     told, _ = capsys.readouterr().err.splitlines()
     assert "days of work" in told

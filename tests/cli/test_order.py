@@ -9,8 +9,8 @@ ROOT = Path(gj.__file__).parent
 # fmt: off
 ORDER = [
     "files.boundary", "process.memory", "files.number", "files.table", "files.read",
-    "files.write", "files.whole", "files.folder", "files.watch", "process.cache",
-    "process.devices", "process.interrupt", "process.progress", "study.settings", "study.config",
+    "files.write", "files.whole", "process.devices", "process.interrupt", "files.folder",
+    "files.watch", "process.cache", "process.progress", "study.settings", "study.config",
     "study.cost", "case", "fitting", "results", "record", "report.tables", "report.canvas",
     "report.study_figures", "report.fit_figures", "report.figures", "study.pieces", "study.run",
     "fit", "options", "app",

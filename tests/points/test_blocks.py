@@ -75,7 +75,7 @@ def test_joined_densities_are_those_of_the_blocks():
 
 def test_points_are_copied_only_while_that_is_cheap():
     assert isinstance(as_blocks(TARGET, 5), Blocks)
-    chunks = as_blocks(TARGET, 5, gj.Blocking(copied_bytes=2000, block_size=16))
+    chunks = as_blocks(TARGET, 5, gj.Blocking(copied_bytes=8000, block_size=16))
     assert isinstance(chunks, Chunks)
     assert chunks.num_chunks == 301 // 32 + 1
     chunk = chunks.chunk(jnp.int32(9))  # reaches back over points that chunk 8 had
