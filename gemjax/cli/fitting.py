@@ -17,6 +17,7 @@ from gemjax.cli.case import Case
 from gemjax.cli.files.boundary import InputError, asking
 
 _SEGMENTS = 20  # of a fit that shows its progress
+_LEAST_ITERATIONS = 10  # of one: each checks the points and lays them out anew
 _AHEAD_POINTS = 2**14  # up to which a certificate takes less time than its compilation
 _aside = ThreadPoolExecutor(1)
 
@@ -97,7 +98,7 @@ def fit_best(
 
 def _segment(T: int) -> int:
     """Iterations in a call, a divisor of T where there is a fitting one: each length compiles."""
-    longest = max(1, T // _SEGMENTS)
+    longest = max(min(T, _LEAST_ITERATIONS), T // _SEGMENTS)
     return next((s for s in range(longest, longest // 2, -1) if T % s == 0), longest)
 
 

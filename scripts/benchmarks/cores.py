@@ -13,11 +13,11 @@ from benchmarks import measure, problems, workers
 
 TITLE = "One fit on two cores"
 SHAPES = ((100_000, 2, 100), (200_000, 16, 64), (1_000_000, 16, 64))
-_T = 5
+_T = 10
 
 
 def run(quick: bool) -> dict[str, Any]:
-    rounds, shapes = (2, ((2_000, 2, 5),)) if quick else (9, SHAPES)
+    rounds, shapes = (2, ((2_000, 2, 5),)) if quick else (7, SHAPES)
     workers.require_two_cores(quick)
     cases = []
     for shape in shapes:
