@@ -29,9 +29,9 @@ _BLOCK_ENTRIES = 2**17
 _PARALLEL_ENTRIES = 2**26
 _PARALLEL_BLOCK = 4096
 # Points laid out up to this size at once.
-_COPIED_BYTES = {"cpu": 2**24}
+_COPIED_BYTES = {"cpu": 2**27}
 _ACCELERATOR_COPIED_BYTES = 2**31
-_CHUNKS = 4  # in that size: what is laid out anew should stay in a cache
+_CHUNKS = 32  # in that size: what is laid out anew should stay in a cache
 _STATIC = {"static": True}
 _PRECISIONS = {name: jax.lax.Precision(name) for name in ("default", "high", "highest")}
 
@@ -50,7 +50,7 @@ class Blocking:
       stored_bytes: densities up to this size (of one mixture) are kept between the weight steps of
         an iteration, above it they are recomputed. 40 MiB on a CPU, 1 GiB elsewhere.
       copied_bytes: points up to this size are laid out once for all iterations; above it, chunks
-        of a quarter of it are laid out anew each time. 16 MiB on a CPU, 2 GiB elsewhere.
+        of a 32nd of it are laid out anew each time. 128 MiB on a CPU, 2 GiB elsewhere.
       precision: of all matrix products, a name of `jax.lax.Precision`. "highest" is full float32 on
         every device; "default" has fewer digits on NVIDIA GPUs and TPUs, and fits are wrong there.
 
@@ -240,10 +240,18 @@ def lay_out(
         C = -(-C // 8) * 8
         B = -(-B // parallel) * parallel
     pad = B * C - N
-    points = jnp.pad(points - centre[None], ((0, pad), (0, 0)))
-    points = points.reshape(B, C, d).transpose(0, 2, 1)
+
+    def one(points: jax.Array) -> tuple[jax.Array, jax.Array]:
+        points = (points - centre[None]).T
+        features, base = family.features(points), family.base(points)
+        return features, jnp.zeros_like(base) if apart else base  # differences have it in them
+
+    # Block by block, since a transposed whole does not fit a cache. The last point is repeated.
+    whole = jnp.pad(points, ((0, pad), (0, 0)), mode="edge").reshape(B, C, d)
+    if B == 1:
+        features, base = jax.tree.map(lambda leaf: leaf[None], one(whole[0]))
+    else:
+        parallel = min(blocking.num_parallel, B)
+        features, base = jax.lax.map(one, whole, batch_size=None if parallel == 1 else parallel)
     weights = jnp.pad(weights, (0, pad)).reshape(B, C)
-    features, base = family.features(points), family.base(points)
-    if apart:  # differences have it in them
-        base = jnp.zeros_like(base)
     return Blocks(features, weights, base, centre, radius, blocking, family, apart, axis)

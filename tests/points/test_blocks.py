@@ -77,8 +77,8 @@ def test_points_are_copied_only_while_that_is_cheap():
     assert isinstance(as_blocks(TARGET, 5), Blocks)
     chunks = as_blocks(TARGET, 5, gj.Blocking(copied_bytes=8000, block_size=16))
     assert isinstance(chunks, Chunks)
-    assert chunks.num_chunks == 301 // 32 + 1
-    chunk = chunks.chunk(jnp.int32(9))  # reaches back over points that chunk 8 had
+    assert chunks.num_chunks == 301 // 16 + 1
+    chunk = chunks.chunk(jnp.int32(18))  # reaches back over points that chunk 17 had
     assert float(chunk.weights.sum()) == pytest.approx(float(TARGET.weights[288:].sum()))
 
 
