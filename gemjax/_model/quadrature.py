@@ -198,7 +198,9 @@ def _spread(mixture: Mixture, rules: list[Target]) -> jax.Array:
         one = lambda means, blocks=blocks: expect(Mixture(means, equal, covariance), blocks).loss  # noqa: E731
         losses.append(jax.lax.map(one, probes))
     first, *others = losses
-    # Where probes miss clusters that are far away, losses are huge, and so are their errors.
+    # Where probes miss clusters that are far away, losses are huge, and so are their errors: they
+    # count as those of losses ten times the truth's.
     size, rounding = 1 + jnp.abs(first), 8 * jnp.finfo(mixture.means.dtype).eps
-    relative = [jnp.abs(other - first) / size + rounding for other in others]
-    return size[0] * jnp.max(jnp.stack(relative))
+    share = jnp.minimum(1, 10 * size[0] / size)
+    errors = [share * (jnp.abs(other - first) + rounding * size) for other in others]
+    return jnp.max(jnp.stack(errors))
