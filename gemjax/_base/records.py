@@ -97,7 +97,8 @@ class Info:
 class Status(enum.IntEnum):
     """How a fit or a weight problem ended. Stored as int32, so that a sweep carries one per seed.
 
-    A fit ends with OK, CONVERGED, IMPRECISE or DIVERGED; `solve_weights` knows OK and the others.
+    A fit ends with OK, CONVERGED, IMPRECISE or DIVERGED, `solve_weights` with OK, DIVERGED,
+    STEP_LIMIT, STALLED or IMPOSSIBLE.
 
     >>> import gemjax as gj
     >>> gj.Status(0)

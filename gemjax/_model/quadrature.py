@@ -23,7 +23,7 @@ _SOBOL_NODES = 2**16
 _SOBOL_NUMBERS = 2**22  # most numbers per component that the default draws
 _ANTITHETIC_PAIRS = 2**14
 _MOST_NODES = 2**26
-_REPLICATES = 3
+_REPLICATES = 4
 _PROBES = 8
 
 
@@ -41,7 +41,7 @@ def population(mixture: Mixture, *, num_nodes: int | None = None) -> Target:
       lie in that span.
     - otherwise: scrambled Sobol normals, whose first coordinates lie in the span of the means.
 
-    `quadrature_error` of the result is the largest difference in loss between this rule and two
+    `quadrature_error` of the result is the largest difference in loss between this rule and three
     replicates of it (shifted grids, other scramblings) at the true means and at eight mixtures of
     draws from the truth: what to expect of the loss of a fit, in nats per point, not a bound. A
     fit with components much farther apart than the truth's is less accurate.

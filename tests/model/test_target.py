@@ -55,8 +55,7 @@ def test_refinement_stays_within_the_claimed_error(d, m, coarse):
     for seed in range(3):
         probe = gj.initialize.from_mixture(jax.random.key(seed), truth, 7)
         change = abs(gj.loss(probe, rough) - gj.loss(probe, fine))
-        # An estimate; with quasi-random normals, from two replicates of them, it is a rougher one.
-        assert change <= (2 if d <= 3 else 3) * rough.quadrature_error
+        assert change <= 2 * rough.quadrature_error
     if d <= 3:  # beyond, quasi-random normals bound the error
         assert fine.quadrature_error < rough.quadrature_error
 
