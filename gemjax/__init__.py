@@ -3,7 +3,8 @@
 from gemjax import covariance, initialize, rules, truth
 from gemjax._assess.certificate import Certificate, certificate
 from gemjax._assess.diagnosis import Diagnosis, Outcome, diagnose
-from gemjax._assess.recovery import Recovery, recovery
+from gemjax._assess.distinct import num_distinct
+from gemjax._assess.recovery import Recovery, covers, recovery
 from gemjax._base.records import (
     DivergedError,
     Fit,
@@ -57,6 +58,7 @@ __all__ = [
     "certificate",
     "classical_em",
     "covariance",
+    "covers",
     "default_batch_size",
     "diagnose",
     "empirical",
@@ -67,6 +69,7 @@ __all__ = [
     "log_density",
     "loss",
     "make_mixture",
+    "num_distinct",
     "population",
     "raise_for_status",
     "recovery",

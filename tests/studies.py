@@ -20,7 +20,7 @@ num_iterations = 5
 num_seeds = 9
 [report]
 reach = 0.5
-weights = true
+follow = true
 """
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture
 from gemjax._base.settings import ACTIVE_WEIGHT
-from gemjax._numerics.finite import largest, safe_divide, safe_norm
+from gemjax._numerics.finite import largest, safe_divide, safe_norm, safe_sqrt
 from gemjax._numerics.pytree import record
 
 TOLERANCE = 0.1  # of means, in standard deviations, and of masses
@@ -31,6 +31,8 @@ class Recovery:
         to it, in standard deviations; infinite where their mass is below 1e-3.
       weight_error: () largest difference between that mass and the true weight.
       stray_mass: () weight of components farther than `stray_radius` from every true mean.
+      rms_distance: () root of Σ π_i |μ_i − the nearest true mean|², in standard deviations: unlike
+        `mean_error` it sees components that share a true mean without having reached it.
       num_active: () int32, components with a weight of at least `active_weight`.
 
     >>> import gemjax as gj
@@ -43,6 +45,7 @@ class Recovery:
     mean_error: jax.Array
     weight_error: jax.Array
     stray_mass: jax.Array
+    rms_distance: jax.Array
     num_active: jax.Array
 
 
@@ -105,12 +108,14 @@ def _compare(
     error = safe_norm(safe_divide(offset, mass[:, None]), axis=1)
     mean_error = largest(jnp.where(mass < LEAST_MASS, jnp.inf, error))
     weight_error = largest(jnp.abs(mass - truth.weights))
-    stray = jnp.min(distance, axis=1) > stray_radius
+    nearest = jnp.min(distance, axis=1)
+    stray = nearest > stray_radius
     return Recovery(
         recovered=(mean_error <= tolerance) & (weight_error <= tolerance),
         mean_error=mean_error,
         weight_error=weight_error,
         stray_mass=jnp.sum(jnp.where(stray, weights, 0)),
+        rms_distance=safe_norm(safe_sqrt(weights) * nearest),
         num_active=jnp.sum(weights >= active_weight, dtype=jnp.int32),
     )
 
@@ -123,3 +128,35 @@ def distances(left: jax.Array, right: jax.Array) -> jax.Array:
 def assignment(distance: jax.Array) -> jax.Array:
     """(n, m) one where a component's nearest true mean is, zero elsewhere."""
     return jax.nn.one_hot(jnp.argmin(distance, axis=1), distance.shape[1], dtype=distance.dtype)
+
+
+def covers(mixture: Mixture, truth: Mixture) -> jax.Array:
+    """Whether every true mean is the nearest one of some component: no cluster is left out.
+
+    Of a start at draws from the truth this is the coupon collector's question, to the overlap of
+    the clusters.
+
+    Args:
+      mixture: n components, whatever their weights. For a sweep, `jax.vmap` over it.
+      truth: m components in the same space, same dtype.
+
+    Returns:
+      () bool.
+
+    Raises:
+      ValueError, TypeError: dimensions or dtypes that disagree.
+
+    >>> import gemjax as gj
+    >>> truth = gj.make_mixture([[-3.0], [3.0]])
+    >>> bool(gj.covers(gj.make_mixture([[-5.0], [-4.0], [1.0]]), truth))
+    True
+    """
+    mixture = checks.mixture("mixture", mixture, finite=False)
+    truth = checks.mixture("truth", truth)
+    checks.same_space("mixture", mixture, "truth", truth.means.shape, truth.means.dtype)
+    return _covers(mixture, truth)
+
+
+@functools.partial(jax.jit, inline=True)
+def _covers(mixture: Mixture, truth: Mixture) -> jax.Array:
+    return jnp.all(jnp.any(assignment(distances(mixture.means, truth.means)) > 0, axis=0))

@@ -1,4 +1,4 @@
-"""The command line: `gemjax run CONFIG`, `gemjax fit DATA` and `gemjax draw FOLDER`."""
+"""The command line: `gemjax run CONFIG`, `gemjax fit DATA` and what goes with them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from gemjax.cli.process import cache, devices
 from gemjax.cli.process.interrupt import STOPPED, Ended, one_line, sigterm
 from gemjax.cli.process.progress import Display, Progress
 from gemjax.cli.report import tables
-from gemjax.cli.study import config, run
+from gemjax.cli.study import config, run, shipped
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="markdown")
 
@@ -49,18 +49,23 @@ def root(
 ) -> None:
     """Gradient EM on over-parameterized Gaussian mixtures.
 
-    `gemjax run` does a study described by a config; `gemjax fit` fits a file of data; `gemjax draw`
-    draws the figures of either again.
+    `gemjax run` does a study described by a config, and `gemjax studies` lists those that come
+    along; `gemjax compare` says whether two runs differ; `gemjax fit` fits a file of data;
+    `gemjax draw` draws the figures of a run or fit again.
     """
 
 
 @app.command(name="run")
 def run_command(
-    path: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file; see configs/.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="A TOML file, or a name of `gemjax studies`.")
+    ],
     out: options.Out = None,
     force: options.Force = False,
     resume: options.Resume = False,
     overrides: options.Overrides = None,
+    fast: options.Fast = False,
+    large: options.Large = False,
     device_request: options.Devices = None,
     distributed: options.Distributed = False,
     no_figures: options.NoFigures = False,
@@ -68,11 +73,15 @@ def run_command(
 ) -> None:
     """Run a study: every combination of the lists in a config, each from many random starts.
 
-    Tables of a config: \\[truth] the mixture to find, \\[target] samples, population limit or file,
-    \\[model] number of components and start, \\[solver] the iteration, \\[escape] the way out where
-    it stalls, \\[sweep] the seeds, \\[report] extras. Lists in truth, model and solver span a grid.
+    Tables of a config: \\[truth] the mixture to find, \\[target] samples, fresh batches,
+    population limit or file, \\[model] number of components and start, \\[solver] the iteration,
+    \\[escape] the way out where it stalls, \\[sweep] the seeds, \\[report] extras. Lists in the
+    first five span a grid; \\[grid] pairs some of them, and every \\[\\[case]] adds a grid of its own.
+    \\[study] says what it is about, \\[\\[figure]] what is drawn, \\[\\[finding]] which numbers are
+    held against theory; \\[fast] and \\[large] are changes for --fast and --large.
 
-    Writes config.toml, results.csv (a row per seed), history.npz, summary.json and figures/.
+    Writes config.toml, results.csv (a row per seed), history.npz, summary.json, figures/ and, of a
+    study, report.md.
 
     A run may be stopped at any moment; the same command with --resume goes on to the same results.
     Exit codes: 0 done, 1 failed (disk, device, memory), 2 bad input, 75 SIGTERM, 130 Ctrl-C.
@@ -81,11 +90,15 @@ def run_command(
     """
     if not no_cache:
         cache.keep_compiled()
-    loaded = config.load(path, tuple(overrides or ()))
+    if fast and large:
+        raise InputError("--fast and --large are two sizes of a study: choose one of them")
+    size = "fast" if fast else "large" if large else None
+    path = shipped.find(path)
+    loaded = config.load(path, tuple(overrides or ()), size)
     if distributed:
         devices.join()
     chosen = devices.choose(device_request)
-    out = out or Path("runs") / path.stem
+    out = out or Path("runs") / "-".join(filter(None, (path.stem, size)))
     draw = None if no_figures else _forgiving(_figures())
     advice = functools.partial(folder.advice, out)
     with one_line(advice), sigterm(advice) as end_if_terminated, Display("seeds") as display:
@@ -141,6 +154,20 @@ def fit_command(
             tell=display.tell,
         )  # fmt: skip
     _show(record)
+
+
+@app.command(name="studies")
+def studies_command() -> None:
+    """List the studies that come along, with a line each.
+
+    Example: gemjax studies, and then gemjax run pruning
+    """
+    found = {name: config.load(path) for name, path in shipped.configs().items()}
+    if not found:
+        raise InputError("no studies came along with this installation")
+    told = {name: loaded.shown["study"].get("title") for name, loaded in found.items()}
+    width = max(map(len, told))
+    print("\n".join(f"{name:{width}}  {title or '-'}" for name, title in told.items()))
 
 
 @app.command(name="draw")

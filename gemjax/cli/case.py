@@ -23,13 +23,15 @@ from gemjax.cli.study.settings import GridPoint, TargetTable, TruthTable, start_
 class Case:
     """A grid point as arrays: what all its seeds share.
 
-    `units` lead from the file's units to those of the target, and back.
+    `judge` is what final losses are of: the target, or a sample where that is a stream. `units`
+    lead from the file's units to those of the target, and back.
     """
 
     point: GridPoint
     truth: gj.Mixture | None
     truth_loss: float | None
-    target: gj.Target | gj.FileTarget
+    target: gj.Target | gj.FileTarget | gj.Stream
+    judge: gj.Target | gj.FileTarget
     columns: list[str]
     units: gj.Units
     init: Callable[[jax.Array, Any, int], gj.Mixture]
@@ -73,14 +75,24 @@ def _build(point: GridPoint, folder: Path, where: str) -> Case:
     dtype = jnp.dtype(point.target.dtype)
     truth = None if point.truth is None else _truth(point.truth, dtype)
     target, columns, units = _target(point.target, truth, folder)
+    given = point.model.means
+    if given is not None and len(given[0]) != target.shape[1]:
+        raise InputError(
+            f"model.means have dimension {len(given[0])} and the data have {target.shape[1]}"
+        )
     if truth is not None and truth.means.shape[1] != target.shape[1]:
         raise InputError(
             f"[truth] has dimension {truth.means.shape[1]}, the data of {point.target.path} "
             f"{target.shape[1]}; they must agree: see truth.dim, truth.means, target.columns"
         )
-    truth_loss = None if truth is None else float(gj.loss(truth, target))
+    judge = target
+    if isinstance(target, gj.Stream):
+        assert truth is not None  # checked with the config
+        key = jax.random.key(point.target.seed)
+        judge = gj.empirical(gj.sample(key, truth, point.target.num_samples))
+    truth_loss = None if truth is None else float(gj.loss(truth, judge))
     case = Case(
-        point, truth, truth_loss, target, columns, units, _init(point.model, truth),
+        point, truth, truth_loss, target, judge, columns, units, _init(point.model, truth, dtype),
         _solver(point.solver, truth_loss), None, where,
     )  # fmt: skip
     with asking(f'model.init = "{point.model.init}"'):
@@ -112,11 +124,11 @@ def _truth(table: TruthTable, dtype: Any) -> gj.Mixture:
 
 def _target(
     table: TargetTable, truth: gj.Mixture | None, folder: Path
-) -> tuple[gj.Target | gj.FileTarget, list[str], gj.Units]:
+) -> tuple[gj.Target | gj.FileTarget | gj.Stream, list[str], gj.Units]:
     """What is fitted, the names of its columns, and its units."""
     # With a truth the data are in its coordinates; without one they are centred.
     centred = truth is None
-    target: gj.Target | gj.FileTarget
+    target: gj.Target | gj.FileTarget | gj.Stream
     if table.kind == "file":
         assert table.path is not None  # checked with the config
         path = folder / table.path
@@ -136,18 +148,36 @@ def _target(
     assert truth is not None  # checked with the config
     if table.kind == "population":
         target = gj.population(truth, num_nodes=table.num_nodes)
+    elif table.kind == "stream":
+        key = jax.random.fold_in(jax.random.key(table.seed), 1)
+        target = gj.stream(key, truth, table.num_samples)
     else:
         target = gj.empirical(gj.sample(jax.random.key(table.seed), truth, table.num_samples))
     d = target.shape[1]
     return target, column_names(d), gj.Units(np.zeros(d), 1.0)
 
 
-def _init(table: Any, truth: gj.Mixture | None) -> Callable[[jax.Array, Any, int], gj.Mixture]:
+def _init(
+    table: Any, truth: gj.Mixture | None, dtype: Any
+) -> Callable[[jax.Array, Any, int], gj.Mixture]:
     start: Any = gj.initialize.STARTS[table.init]
-    if table.init == "from_mixture":
-        return lambda key, _, n: start(key, truth, n)
     more = {name: getattr(table, name) for name in start_settings(table.init)}
-    return partial(start, **more) if more else start
+    drawn = partial(start, **more) if more else start
+    if table.init == "from_mixture":
+        drawn = lambda key, _, n: start(key, truth, n)  # noqa: E731
+    if table.means is None:
+        return drawn
+    given = jnp.asarray(table.means, dtype)
+    jitter = jnp.asarray(table.jitter, dtype)
+
+    def init(key: jax.Array, target: Any, n: int) -> gj.Mixture:
+        key, noise = jax.random.split(key)
+        means = given + jitter * jax.random.normal(noise, given.shape, dtype)
+        if n > len(given):
+            means = jnp.concatenate([means, drawn(key, target, n - len(given)).means])
+        return gj.make_mixture(means)
+
+    return init
 
 
 def _solver(table: Any, truth_loss: float | None) -> gj.Solver:

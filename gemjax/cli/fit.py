@@ -35,7 +35,7 @@ def run(
 ) -> Record:  # fmt: skip
     """Fits the one case of `config`, writes the folder `out` and returns its record."""
     begun, point = time.perf_counter(), config.points[0]
-    manifest = {"command": "fit", "config": config.resolved}
+    manifest = {"command": "fit", "config": config.computed}
     folder.check(out, manifest, force=force)
     data = str(point.target.path)
     with asking(data):

@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 import gemjax as gj
+from gemjax.cli import paths, sensitivity
 from gemjax.cli.case import Case
 from gemjax.cli.files.boundary import InputError, asking
 
@@ -30,6 +31,11 @@ class Found(NamedTuple):
     recovery: gj.Recovery | None
     diagnosis: gj.Diagnosis | None
     certificate: gj.Certificate | None
+    num_distinct: jax.Array | None = None
+    starts: gj.Mixture | None = None
+    covered: jax.Array | None = None
+    path: paths.Path | None = None
+    sensitivity: sensitivity.Sensitivity | None = None
 
 
 def fit_block(
@@ -47,7 +53,28 @@ def fit_block(
     _wait(fits)
     _require_precision(case, fits.status)
     # What several processes computed together, each now goes on with by itself.
-    return assess(case, jax.tree.map(np.asarray, fits))
+    found = assess(case, jax.tree.map(np.asarray, fits))
+    return _with_report(case, found, first_seed, num_seeds)
+
+
+def _with_report(case: Case, found: Found, first_seed: int, num_seeds: int) -> Found:
+    """The same, with what the config asks for beside the standard columns."""
+    report = case.point.report
+    if not (report.starts or report.path or report.moments or report.sensitivity):
+        return found
+    starts = [case.start(first_seed + seed) for seed in range(num_seeds)]
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *starts)
+    with asking(case.where):
+        if report.path or report.moments:
+            found = found._replace(path=paths.along(case, stacked))
+            _wait(found.path)
+        if report.sensitivity:
+            found = found._replace(sensitivity=sensitivity.of_seeds(case, stacked))
+            _wait(found.sensitivity)
+    if report.starts:
+        covered = jax.vmap(gj.covers, in_axes=(0, None))(stacked, case.truth)
+        found = found._replace(starts=stacked, covered=covered)
+    return found
 
 
 def _require_precision(case: Case, status: Any) -> None:
@@ -102,16 +129,6 @@ def _segment(T: int) -> int:
     return next((s for s in range(longest, longest // 2, -1) if T % s == 0), longest)
 
 
-def follow_weights(case: Case) -> np.ndarray:
-    """(T // record_every + 1, n) weights of the first seed, from the start on."""
-    fit: Any = case.start(0)
-    weights, every = [fit.weights], case.point.solver.record_every
-    for _ in range(case.point.num_records):
-        fit = _go_on(case, fit, every, every)
-        weights.append(fit.mixture.weights)
-    return np.stack(weights)
-
-
 def _go_on(
     case: Case, start: gj.Mixture | gj.Fit, num_iterations: int, record_every: int,
     mesh: Mesh | None = None,
@@ -132,16 +149,17 @@ def _go_on(
 
 def assess(case: Case, fits: gj.Fit) -> Found:
     """What can be said of fits, with a leading axis of seeds: all that the config asks for."""
-    recovery = diagnosis = certificate = None
+    recovery = diagnosis = certificate = distinct = None
     if case.truth is not None:
-        recovery, diagnosis = _compared(fits.mixture, fits.status, case.truth)
+        tolerance = np.asarray(case.point.report.tolerance, case.target.dtype)
+        recovery, diagnosis, distinct = _compared(fits.mixture, fits.status, case.truth, tolerance)
     if case.point.report.certificate:
         certificate = _certificates(case, fits.mixture)
         losses = certificate.loss
     else:
-        losses = _losses(fits.mixture, case.target)
+        losses = _losses(fits.mixture, case.judge)
         _wait(losses)
-    return Found(fits, losses, recovery, diagnosis, certificate)
+    return Found(fits, losses, recovery, diagnosis, certificate, distinct)
 
 
 def _certificates(case: Case, mixtures: gj.Mixture) -> gj.Certificate:
@@ -150,7 +168,7 @@ def _certificates(case: Case, mixtures: gj.Mixture) -> gj.Certificate:
     for seed in range(len(mixtures.means)):
         mixture = jax.tree.map(lambda leaf, seed=seed: leaf[seed], mixtures)
         with asking(case.where):
-            found.append(gj.certificate(mixture, case.target, case.search_key))
+            found.append(gj.certificate(mixture, case.judge, case.search_key))
         _wait(found[-1])
     return jax.tree.map(lambda *leaves: np.stack(leaves), *found)
 
@@ -168,7 +186,11 @@ def _losses(mixtures: gj.Mixture, target: Any) -> jax.Array:
 
 @jax.jit
 def _compared(
-    mixtures: gj.Mixture, status: jax.Array, truth: gj.Mixture
-) -> tuple[gj.Recovery, gj.Diagnosis]:
-    recovery = jax.vmap(gj.recovery, in_axes=(0, None))(mixtures, truth)
-    return recovery, jax.vmap(gj.diagnose, in_axes=(0, None, 0))(mixtures, truth, status)
+    mixtures: gj.Mixture, status: jax.Array, truth: gj.Mixture, tolerance: jax.Array
+) -> tuple[gj.Recovery, gj.Diagnosis, jax.Array]:
+    def one(mixture: gj.Mixture, status: jax.Array) -> Any:
+        recovery = gj.recovery(mixture, truth, tolerance=tolerance)
+        diagnosis = gj.diagnose(mixture, truth, status, tolerance=tolerance)
+        return recovery, diagnosis, gj.num_distinct(mixture)
+
+    return jax.vmap(one)(mixtures, status)

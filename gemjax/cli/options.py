@@ -13,7 +13,8 @@ import typer
 
 from gemjax.cli.files import number
 from gemjax.cli.files.boundary import InputError
-from gemjax.cli.study.config import FIELDS, HINTS, Config, build
+from gemjax.cli.study.config import Config, build
+from gemjax.cli.study.values import FIELDS, HINTS
 
 
 def _flag(name: str, text: str) -> Any:
@@ -27,6 +28,8 @@ Resume = Annotated[bool, _flag("--resume", "Go on with the run in that folder, o
 Overrides = Annotated[list[str] | None, typer.Option(
     "--set", metavar="TABLE.KEY=VALUE", help="Change one key; repeatable."
 )]  # fmt: skip
+Fast = Annotated[bool, _flag("--fast", "The config in the size of its table [fast].")]
+Large = Annotated[bool, _flag("--large", "The config in the size of its table [large], for a GPU.")]
 Devices = Annotated[str | None, typer.Option(
     "--devices", metavar="COUNT|PLATFORM[:COUNT]",
     help="2, gpu, cpu:4, ...; all there are by default, on a CPU one per core."

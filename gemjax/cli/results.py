@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from gemjax.cli.fitting import Found
 from gemjax.cli.study.settings import GridPoint
 
 Arrays = dict[str, np.ndarray]
+_ALL_BUT = 0.01  # of the weight may be elsewhere
 Summarize = Callable[[np.ndarray, np.ndarray], dict[str, Any]]  # of values, and which are good
 
 
@@ -37,6 +38,26 @@ def reached(history_loss: np.ndarray, floor: float, reach: float, every: int) ->
     """(S,) first recorded iteration with excess loss <= reach, 0 where there is none."""
     hit = history_loss - floor <= reach
     return np.where(hit.any(axis=1), (hit.argmax(axis=1) + 1) * every, 0)
+
+
+def largest_rise(history_loss: np.ndarray) -> np.ndarray:
+    """(S,) by how much the recorded loss rose at most from one record to the next."""
+    if history_loss.shape[1] < 2:
+        return np.zeros(len(history_loss), history_loss.dtype)
+    return np.maximum(np.diff(history_loss, axis=1).max(axis=1), 0)
+
+
+def _entry(arrays: Arrays, point: GridPoint) -> tuple[np.ndarray, np.ndarray]:
+    """(S,) first recorded iteration from which on nearly all weight is near the true means, 0 where
+    there is none, and the loss there: where the local phase begins."""
+    away = arrays["history_stray_mass"] > _ALL_BUT
+    first = np.where(away.any(axis=1), away.shape[1] - np.argmax(away[:, ::-1], axis=1), 0)
+    inside = first < away.shape[1]
+    loss = np.take_along_axis(
+        arrays["history_loss"], np.minimum(first, away.shape[1] - 1)[:, None], axis=1
+    )[:, 0]
+    iterations = np.where(inside, (first + 1) * point.solver.record_every, 0)
+    return iterations, np.where(inside, loss, np.nan).astype(loss.dtype)
 
 
 def num_recovered(arrays: Arrays) -> int:
@@ -116,10 +137,11 @@ class Column:
     def is_of(self, point: GridPoint, *, derived: bool = False) -> bool:
         """Whether this grid point has it, as a derived column or as another one."""
         there = operator.attrgetter(self.needs)(point) if self.needs else True
-        return there is not None and there is not False and derived == callable(self.source)
+        return bool(there) and derived == callable(self.source)
 
 
 _ASKED = "report.certificate"
+_KNOBS = ("step_size", "weight_step_size", "separation", "start")
 # fmt: off
 COLUMNS = (
     Column("status", "fit.status", cell=lambda code: gj.Status(int(code)).name,
@@ -133,6 +155,9 @@ COLUMNS = (
     Column("mean_error", "recovery.mean_error", "truth", _median_of("mean_error")),
     Column("weight_error", "recovery.weight_error", "truth"),
     Column("stray_mass", "recovery.stray_mass", "truth"),
+    Column("rms_distance", "recovery.rms_distance", "truth", _median_of("rms_distance")),
+    Column("num_distinct", "num_distinct", "truth", _median_of("num_distinct")),
+    Column("largest_rise", lambda arrays, point, truth_loss: largest_rise(arrays["history_loss"])),
     Column("num_active", "recovery.num_active", "truth", _median_of("num_active")),
     Column("outcome", "diagnosis.outcome", "truth", _outcomes, outcome_name),
     Column("most_served", "diagnosis.most_served", "truth"),
@@ -156,17 +181,28 @@ COLUMNS = (
                arrays["history_loss"], truth_loss, float(point.report.reach or 0),
                point.solver.record_every),
            "report.reach", _reached, lambda value: int(value) or ""),
+    Column("entry_iteration", lambda arrays, point, truth_loss: _entry(arrays, point)[0],
+           "report.path", cell=lambda value: int(value) or ""),
+    Column("entry_loss", lambda arrays, point, truth_loss: _entry(arrays, point)[1] - truth_loss,
+           "report.path"),
+    Column("covered", "covered", "report.starts", _sum_as("num_covered")),
+    *(Column(f"{prefix}sensitivity_{knob}", f"sensitivity.{of}.{knob}", "report.sensitivity")
+      for prefix, of in (("", "loss"), ("error_", "error")) for knob in _KNOBS),
+    Column("start_means", "starts.means", "report.starts", cell=None, shape="nd"),
+    Column("history_rms_distance", "path.rms_distance", "report.path", cell=None, shape="T"),
+    Column("history_stray_mass", "path.stray_mass", "report.path", cell=None, shape="T"),
+    Column("history_moments", "path.moments", "report.moments", cell=None, shape="Tk"),
     Column("means", "fit.mixture.means", cell=None, shape="nd"),
     Column("weights", "fit.mixture.weights", cell=None, shape="n"),
     *(Column(f"history_{field.name}", f"fit.history.{field.name}", cell=None, shape="T")
       for field in dataclasses.fields(gj.Info)),
 )
 # fmt: on
-_FLAGS = {"recovered", "npmle_usable", "birth_optimal"}
+_FLAGS = {"recovered", "npmle_usable", "birth_optimal", "covered"}
 _COUNTS = {  # and codes, with the largest that there is
     "status": max(gj.Status), "outcome": max(gj.Outcome),
     **dict.fromkeys(("most_served", "most_sharing", "num_missed", "num_active", "num_insertions",
-                     "num_iterations", "history_num_active"), 2**31 - 1),
+                     "num_distinct", "num_iterations", "history_num_active"), 2**31 - 1),
 }  # fmt: skip
 
 
@@ -187,7 +223,8 @@ def fits(arrays: Arrays, num_seeds: int, point: GridPoint) -> bool:
     if arrays["means"].ndim != 3:
         return False
     d = arrays["means"].shape[-1]
-    lengths = {"T": point.num_records, "n": point.model.num_components, "d": d}
+    lengths = {"T": point.num_records, "n": point.model.num_components, "d": d,
+               "k": point.report.moments}  # fmt: skip
     return all(
         arrays[name].shape == (num_seeds, *(lengths[axis] for axis in shape))
         and _is_in_range(name, arrays[name], point.target.dtype)
@@ -216,23 +253,30 @@ def derived(arrays: Arrays, point: GridPoint, truth_loss: Any) -> Arrays:
     }
 
 
-def seed_rows(varying: dict[str, Any], arrays: Arrays) -> tuple[list[str], list[list[Any]]]:
-    """Header and one row per seed for results.csv."""
-    shown = [(c.name, c.cell) for c in COLUMNS if c.cell is not None and c.name in arrays]
-    settings = [cell(value) for value in varying.values()]
+def seed_rows(
+    varying: Sequence[dict[str, Any]], grid: Sequence[Arrays]
+) -> tuple[list[str], list[list[Any]]]:
+    """Header and one row per grid point and seed for results.csv; blank where a column is not."""
+    there = {name for arrays in grid for name in arrays}
+    shown = [(c.name, c.cell) for c in COLUMNS if c.cell is not None and c.name in there]
     rows = [
-        [*settings, seed, *(write(arrays[name][seed]) for name, write in shown)]
+        [
+            *map(cell, settings.values()),
+            seed,
+            *(write(arrays[name][seed]) if name in arrays else "" for name, write in shown),
+        ]
+        for settings, arrays in zip(varying, grid, strict=True)
         for seed in range(len(arrays["loss"]))
     ]
-    return [*varying, "seed", *(name for name, _ in shown)], rows
+    return [*varying[0], "seed", *(name for name, _ in shown)], rows
 
 
 def point_summary(
-    varying: dict[str, Any], arrays: Arrays, truth_loss: float | None
+    varying: dict[str, Any], arrays: Arrays, truth_loss: float | None, shape: dict[str, Any]
 ) -> dict[str, Any]:
     """What summary.json says about one grid point."""
     good = is_good(arrays["status"])
-    out: dict[str, Any] = {"settings": dict(varying), "num_seeds": len(good)}
+    out: dict[str, Any] = {"settings": dict(varying), "num_seeds": len(good), "shape": shape}
     if truth_loss is not None:
         out["truth_loss"] = truth_loss
     for column in COLUMNS:

@@ -32,7 +32,7 @@ MORE = [
     "truth.weights", "truth.means", "target.num_nodes", "target.path", "target.columns",
     "target.scale", "target.on_disk", "model.rank", "solver.method", "solver.monotone",
     "solver.tolerance", "solver.active_weight", "escape.every", "escape.stall", "sweep.batch_size",
-    "report.reach", "report.weights", "solver.nonsense", "nonsense.key",
+    "report.reach", "report.follow", "solver.nonsense", "nonsense.key",
 ]  # fmt: skip
 # Texts of values that no config should hold, in TOML; most are refused before anything is fitted.
 VALUES = [

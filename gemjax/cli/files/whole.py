@@ -26,6 +26,8 @@ _IS: dict[str, Callable[[Any], bool]] = {
     "settings": lambda value: _is_table(value, lambda entry: not isinstance(entry, dict)),
     "versions": lambda value: _is_table(value, lambda entry: isinstance(entry, str | int)),
     "tables": lambda value: _is_table(value, _IS["settings"]),
+    "config": lambda value: _is_table(value, lambda entry: isinstance(entry, list | dict)),
+    "records": lambda value: isinstance(value, list) and {*map(type, value)} <= {dict},
 }
 
 
@@ -58,11 +60,12 @@ def wrong(content: Any, form: Form) -> str:
 # fmt: off
 MANIFESTS: dict[str, Form] = {
     "fit": {"config": "tables"},
-    "run": {"config": "tables", "data_sha256": "no data", "seeds_per_piece": "size",
+    "run": {"config": "config", "data_sha256": "no data", "seeds_per_piece": "size",
             "made_by": "versions"},
 }
 _POINT = {
-    "settings": "settings", "num_seeds": "size", "record_every": "size", "num_diverged": "count",
+    "settings": "settings", "shape?": "settings", "num_seeds": "size", "record_every": "size",
+    "num_diverged": "count",
     "outcomes?": "counts", "success_rate?": "share", "success_interval_95?": "pair",
     "num_birth_optimal?": "count", "num_reached?": "count",
     **dict.fromkeys(
@@ -78,7 +81,8 @@ _CERTIFICATE = {
 }
 _ALL = {"wall_seconds": "scale", "device": "text", "sha256?": "digests"}
 SUMMARIES: dict[str, Form] = {
-    "run": {**_ALL, "source?": "text", "points": [_POINT], "components?": _DRAWN},
+    "run": {**_ALL, "source?": "text", "points": [_POINT], "components?": _DRAWN,
+            "study?": "settings", "figures?": "records", "findings?": "records"},
     "fit": {**_ALL, "data": "text", "loss_nats_per_point": "number", "num_active": "count",
             "num_iterations": "count", "num_insertions?": "count", "components": _DRAWN,
             "certificate?": _CERTIFICATE},

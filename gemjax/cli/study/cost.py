@@ -85,7 +85,11 @@ def _bytes(point: GridPoint, shape: Shape) -> dict[str, float]:
     truth, size = point.truth, np.dtype(point.target.dtype).itemsize
     (N, d), n = shape or _shape(point), float(point.model.num_components)
     m = 0 if truth is None else len(truth.means or ()) or truth.num_components
-    key = {"samples": "target.num_samples", "population": "target.num_nodes"}
+    key = {
+        "samples": "target.num_samples",
+        "stream": "target.num_samples",
+        "population": "target.num_nodes",
+    }
     of_points = f"{key.get(point.target.kind, 'points')} times dimensions"
     square = 3 * n * n if point.solver.weight_rule == "newton" else 0
     return {
@@ -98,15 +102,19 @@ def _bytes(point: GridPoint, shape: Shape) -> dict[str, float]:
 
 
 def _recorded(point: GridPoint) -> float:
-    """Numbers in the history of one seed, and in the weights that are followed."""
-    follow = point.model.num_components if point.report.weights else 0
+    """Numbers in the history of one seed, and of the mixture that is followed."""
+    d = _shape(point)[1]
+    follow = point.model.num_components * (1 + d) if point.report.follow else 0
     return float(point.num_records) * (len(dataclasses.fields(gj.Info)) + follow)
 
 
 def _per_seed(point: GridPoint, shape: Shape) -> float:
     """Bytes that each seed leaves in the results."""
-    history = point.num_records * len(dataclasses.fields(gj.Info))
-    means = point.model.num_components * ((shape or _shape(point))[1] + 1)
+    report = point.report
+    history = point.num_records * (
+        len(dataclasses.fields(gj.Info)) + 2 * report.path + report.moments
+    )
+    means = (1 + report.starts) * point.model.num_components * ((shape or _shape(point))[1] + 1)
     return np.dtype(point.target.dtype).itemsize * (float(history) + means + 16)
 
 
@@ -116,7 +124,7 @@ def _shape(point: GridPoint) -> tuple[int, int]:
     if truth is None or target.kind == "file":
         return 1, 1
     d = len(truth.means[0]) if truth.means else truth.dim
-    if target.kind == "samples":
+    if target.kind in ("samples", "stream"):
         return target.num_samples, d
     return min((target.num_nodes or 2) ** min(d, 3 if d <= 3 else 1), 2**26), d
 

@@ -17,6 +17,8 @@ from gemjax.cli.process.progress import Progress
 from gemjax.cli.study.config import Config
 from gemjax.cli.study.settings import GridPoint
 
+FOLLOWED = ("followed_weights", "followed_means")  # of the first seed, where it is followed
+
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
@@ -54,8 +56,8 @@ def read(
     if arrays is None or not np.array_equal(arrays.pop("origin", np.array(0)), told):
         return None
     whole = {"batch"}
-    if point.report.weights and piece.first_seed == 0:
-        whole.add("followed_weights")
+    if point.report.follow and piece.first_seed == 0:
+        whole |= set(FOLLOWED)
     per_seed = {name: array for name, array in arrays.items() if name not in whole}
     good = whole <= arrays.keys() and results.fits(per_seed, piece.num_seeds, point)
     return arrays if good and _fits(arrays, point) else None
@@ -63,11 +65,15 @@ def read(
 
 def _fits(arrays: dict[str, np.ndarray], point: GridPoint) -> bool:
     """Whether what is not per seed is as it must be."""
-    batch, weights = arrays["batch"], arrays.get("followed_weights")
-    shape = (point.num_records + 1, point.model.num_components)
+    batch = arrays["batch"]
     is_pair = batch.shape == (2,) and batch.dtype.kind == "i"
-    good = is_pair and 1 <= batch[0] <= batch[1] < 2**31
-    return good and (weights is None or (weights.shape == shape and weights.dtype.kind == "f"))
+    weights, means = map(arrays.get, FOLLOWED)
+    good = bool(is_pair and 1 <= batch[0] <= batch[1] < 2**31)
+    if weights is None or means is None:
+        return good
+    shape = (point.num_records + 1, point.model.num_components)
+    kinds = {weights.dtype.kind, means.dtype.kind}
+    return good and kinds == {"f"} and weights.shape == shape == means.shape[:2] and means.ndim == 3
 
 
 class Tally:

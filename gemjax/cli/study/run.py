@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +14,14 @@ import jax
 import numpy as np
 import tomli_w
 
-from gemjax.cli import case, fitting, record, results
+from gemjax.cli import case, fitting, paths, record, results
 from gemjax.cli.case import Case
 from gemjax.cli.files import folder
 from gemjax.cli.files.boundary import InputError, asking
 from gemjax.cli.files.read import digest, read_arrays
 from gemjax.cli.files.table import doubt
 from gemjax.cli.files.watch import Watch
-from gemjax.cli.files.write import write_arrays, write_csv, write_text
+from gemjax.cli.files.write import finite, write_arrays, write_csv, write_text
 from gemjax.cli.process import devices
 from gemjax.cli.process.memory import Batches
 from gemjax.cli.process.progress import Progress
@@ -28,7 +29,7 @@ from gemjax.cli.record import Record
 from gemjax.cli.results import Arrays
 from gemjax.cli.study import cost
 from gemjax.cli.study.config import Config
-from gemjax.cli.study.pieces import Piece, Tally, origin, pieces, read
+from gemjax.cli.study.pieces import FOLLOWED, Piece, Tally, origin, pieces, read
 
 # Per device: a piece is what is lost when a run is stopped, and an accelerator wants many seeds.
 _SEEDS_PER_PIECE = {"cpu": 8}
@@ -62,7 +63,7 @@ def run(
         cost.check(config.points, out, each, on_cpu=on_cpu, tell=tell if data is None else None)
     manifest: dict[str, Any] = {
         "command": "run",
-        "config": config.resolved,
+        "config": config.computed,
         "data_sha256": None if data is None else digest(data),
         "seeds_per_piece": each,
         "made_by": devices.provenance(),
@@ -74,6 +75,8 @@ def run(
             tell(f"{out}: results are damaged or missing; they are put together again")
         if old is not None and not (whole and (draw is None or (out / "figures").is_dir())):
             old = None
+        if old is not None and any(old.get(k, v) != v for k, v in _as_read(config.shown).items()):
+            old = None  # the same results, to be shown in another way
     if devices.from_first(np.array(old is not None)):
         return None if old is None else Record(out, "run", old)
     # The first case is built before anything is replaced: bad data must cost nothing.
@@ -104,13 +107,27 @@ def run(
             summary, grid, components = _assemble(config, place, plan, cases)
         held.check()
         # The seconds are those of this process, which read so many seeds back from earlier ones.
-        summary |= {"source": config.name, "num_seeds_read_back": read_back}
-        rows: list[list[Any]] = []
-        for varying, arrays in zip(config.varying, grid, strict=True):
-            header, more = results.seed_rows(varying, arrays)
-            rows += more
-        write_csv(out / "results.csv", header, rows)
+        summary |= {"source": config.name, "num_seeds_read_back": read_back, **config.shown}
+        write_csv(out / "results.csv", *results.seed_rows(config.varying, grid))
         return record.finish(Record(out, "run", summary), grid, components, draw, begun)
+
+
+def _as_read(shown: dict[str, Any]) -> dict[str, Any]:
+    """As summary.json has it."""
+    return json.loads(json.dumps(finite(shown)))
+
+
+def _shape(at: Case) -> dict[str, Any]:
+    """The counts that a grid point is about, whether they vary or not."""
+    known: dict[str, Any] = dict.fromkeys(("m", "separation", "truth_weights"))
+    if at.truth is not None:
+        known = {
+            "m": len(at.truth.means), "separation": paths.smallest_separation(at.truth),
+            "truth_weights": np.asarray(at.truth.weights, np.float64).tolist(),
+        }  # fmt: skip
+    N, d = at.target.shape
+    n, T = at.point.model.num_components, at.point.solver.num_iterations
+    return known | {"N": N, "d": d, "n": n, "num_iterations": T}
 
 
 def _compute(
@@ -156,8 +173,8 @@ def _compute(
         with watch.kept(at.point.target.on_disk):
             found, batch = batches.run(at.seed_size, wanted, block, tell)
             arrays = results.arrays_of(found, at.point) | {"batch": np.array([batch, wanted])}
-            if at.point.report.weights and piece.first_seed == 0:
-                arrays["followed_weights"] = fitting.follow_weights(at)
+            if at.point.report.follow and piece.first_seed == 0:
+                arrays |= paths.followed(at)
         if held is not None:
             held.check()
             told = arrays | {"origin": origin(held.manifest, piece)}
@@ -185,12 +202,15 @@ def _assemble(
         loaded = [_loaded(place / piece.name) for piece in plan if piece.point == index]
         used, wanted = np.stack([arrays.pop("batch") for arrays in loaded]).T
         halved = used[used < wanted]
-        whole = {k: loaded[0].pop(k) for k in ("followed_weights",) if k in loaded[0]}
+        whole = {k: loaded[0].pop(k) for k in FOLLOWED if k in loaded[0]}
+        if at.truth is not None and whole:
+            whole |= {"truth_means": np.asarray(at.truth.means),
+                      "truth_weights": np.asarray(at.truth.weights)}  # fmt: skip
         arrays = {name: np.concatenate([p[name] for p in loaded]) for name in loaded[0]}
         arrays |= results.derived(arrays, at.point, at.truth_loss) | whole
         grid.append(arrays)
         points.append(
-            results.point_summary(config.varying[index], arrays, at.truth_loss)
+            results.point_summary(config.varying[index], arrays, at.truth_loss, _shape(at))
             | {
                 "record_every": at.point.solver.record_every,
                 "reach": at.point.report.reach,

@@ -12,6 +12,12 @@ from typing import Any
 
 import gemjax as gj
 
+FIGURES = (
+    "success", "outcomes", "curves", "scaling", "heat", "weights", "paths", "distribution", "map",
+)  # fmt: skip
+MEASURES = ("rate", "median", "slope", "difference", "ratio", "smallest", "over coverage")
+LAWS = ("power", "exponential", "gaussian")
+
 
 def _key(default: Any, **limits: Any) -> Any:
     """A key with its limits, as the library's settings have them: least, above, below, choices."""
@@ -53,8 +59,8 @@ class TruthTable:
 class TargetTable:
     """[target]: what is fitted."""
 
-    kind: str = _key("samples", choices=("samples", "population", "file"))
-    num_samples: int = _key(20_000, least=1)
+    kind: str = _key("samples", choices=("samples", "population", "file", "stream"))
+    num_samples: int = _key(20_000, least=1)  # of a "stream": at every iteration, and at the end
     num_nodes: int | None = _key(None, least=2)
     path: str | None = None  # relative to the config file
     columns: tuple[str, ...] | None = None
@@ -76,6 +82,9 @@ ModelTable: Any = dataclasses.make_dataclass(
             for init in gj.initialize.STARTS
             for name, parameter in start_settings(init).items()
         }.values(),
+        # Starts that are given, before those that `init` draws, and the normal noise on them.
+        ("means", tuple[tuple[float, ...], ...] | None, _key(None)),
+        ("jitter", float, _key(0.0, least=0)),
     ],
     frozen=True,
 )
@@ -112,13 +121,69 @@ class ReportTable:
     """[report]: what to report beside the standard columns."""
 
     reach: float | None = _key(None, above=0)  # excess loss whose first iteration is reported
-    weights: bool = False  # follow the weights of the first seed
+    tolerance: float = _key(0.1, above=0)  # of means and masses, within which a truth is recovered
+    follow: bool = False  # keep means and weights of the first seed
+    path: bool = False  # how far from the truth each seed is, along the iterations
+    moments: int = _key(0, least=0, most=6)  # up to this order, how far E[He_k] is from the truth's
+    starts: bool = False  # keep the starts, and whether they cover all clusters
+    sensitivity: bool = False  # derivatives of where each seed ends
     certificate: bool = False  # of every seed's fit
 
 
 @dataclasses.dataclass(frozen=True)
+class StudyTable:
+    """[study]: what a study is about, for its page and the list of studies."""
+
+    title: str | None = None
+    claim: str | None = None  # what is expected, in a line
+    source: str | None = None  # who says so
+    note: str | None = None  # what a reader should know beside
+
+
+@dataclasses.dataclass(frozen=True)
+class GridTable:
+    """[grid]: keys whose lists go together instead of spanning a product."""
+
+    zip: tuple[tuple[str, ...], ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class FigureTable:
+    """[[figure]]: one picture. `x` and `by` are settings; seeds of all others are pooled."""
+
+    kind: str | None = _key(None, choices=FIGURES)
+    x: str | None = None
+    y: str | None = None  # a column of the results, or of the history
+    by: tuple[str, ...] | None = None
+    where: dict | None = None
+    theory: str | float | None = None  # "coverage", or an exponent
+    law: str | None = _key(None, choices=LAWS)
+    window: tuple[float, ...] | None = None  # first and last iteration of a fit
+    title: str | None = None
+    caption: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class FindingTable:
+    """[[finding]]: a measured number, with its interval, beside the bounds that are expected."""
+
+    name: str | None = None
+    says: str | None = None  # what is expected, in words
+    measure: str | None = _key(None, choices=MEASURES)
+    y: str | None = None
+    x: str | None = None
+    where: dict | None = None
+    against: dict | None = None
+    law: str | None = _key(None, choices=LAWS)
+    window: tuple[float, ...] | None = None
+    level: float | None = _key(None, above=0)
+    least: float | None = None
+    most: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class GridPoint:
-    """One point of the grid: every table with one value per key."""
+    """One point of the grid: every table with one value per key; `case` is a name."""
 
     truth: TruthTable | None
     target: TargetTable
@@ -127,14 +192,26 @@ class GridPoint:
     escape: Any
     sweep: SweepTable
     report: ReportTable
+    case: str | None = None
 
     @property
     def num_records(self) -> int:
         """Of the iterations, how many the history holds."""
         return self.solver.num_iterations // self.solver.record_every
 
+    def value(self, key: str) -> Any:
+        """Of "table.key", or of "case"."""
+        table, _, name = key.partition(".")
+        owner = getattr(self, table)
+        return getattr(owner, name, None) if name else owner
 
+
+# What decides the results.
 TABLES: dict[str, Any] = {
     "truth": TruthTable, "target": TargetTable, "model": ModelTable, "solver": SolverTable,
     "escape": EscapeTable, "sweep": SweepTable, "report": ReportTable,
+}  # fmt: skip
+# How they are laid out and shown; the last two are lists of tables.
+PRESENTATION: dict[str, Any] = {
+    "study": StudyTable, "grid": GridTable, "figure": FigureTable, "finding": FindingTable,
 }  # fmt: skip
