@@ -24,6 +24,7 @@ from gemjax._em.solver import Solver
 from gemjax._model.mixture import log_density, make_mixture, responsibilities, sample
 from gemjax._model.quadrature import population
 from gemjax._model.statistics import loss
+from gemjax._model.stream import Stream, stream
 from gemjax._points.blocks import Blocking
 from gemjax._points.file_target import FileTarget, from_npy
 from gemjax._points.target import Target, empirical
@@ -50,6 +51,7 @@ __all__ = [
     "Solver",
     "State",
     "Status",
+    "Stream",
     "Target",
     "Units",
     "WeightSolution",
@@ -74,6 +76,7 @@ __all__ = [
     "rules",
     "sample",
     "solve_weights",
+    "stream",
     "sweep",
     "truth",
 ]
