@@ -25,6 +25,7 @@ from gemjax._em.solver import Solver
 from gemjax._model.mixture import log_density, make_mixture, responsibilities, sample
 from gemjax._model.quadrature import population
 from gemjax._model.statistics import loss
+from gemjax._model.stream import Stream, stream
 from gemjax._points.blocks import Blocking
 from gemjax._points.file_target import FileTarget, from_npy
 from gemjax._points.target import Target, empirical
@@ -51,6 +52,7 @@ __all__ = [
     "Solver",
     "State",
     "Status",
+    "Stream",
     "Target",
     "Units",
     "WeightSolution",
@@ -77,6 +79,7 @@ __all__ = [
     "rules",
     "sample",
     "solve_weights",
+    "stream",
     "sweep",
     "truth",
 ]

@@ -13,8 +13,9 @@ from gemjax._base import checks
 from gemjax._base.records import Info, Mixture, State
 from gemjax._base.settings import ACTIVE_WEIGHT, setting
 from gemjax._em.mean_rules import em_step
-from gemjax._em.solver import moved_to, observed
-from gemjax._model.statistics import Data, expect, lay_out_for
+from gemjax._em.solver import moved_to, observed, ready
+from gemjax._model.statistics import Data, expect
+from gemjax._model.stream import Prepared, Source, prepare_for
 from gemjax._numerics.finite import safe_log
 from gemjax._points.blocks import AUTOMATIC, Blocking, Blocks, Chunks
 
@@ -33,11 +34,11 @@ class ClassicalEM:
     blocking: Blocking = setting(AUTOMATIC, static=True, kw_only=True)
 
     def prepare(
-        self, target: Data, mixture: Mixture, axis: str | None = None
-    ) -> tuple[ClassicalEM, Blocks | Chunks]:
+        self, target: Source, mixture: Mixture, axis: str | None = None
+    ) -> tuple[ClassicalEM, Prepared]:
         """The same solver with checked settings, and the target laid out in blocks."""
         solver = checks.settings(self, mixture.means.dtype)
-        return solver, lay_out_for(mixture, target, self.blocking, axis)
+        return solver, prepare_for(mixture, target, self.blocking, axis)
 
     def init(self, mixture: Mixture) -> State:
         """The state before the first iteration."""
@@ -45,9 +46,7 @@ class ClassicalEM:
 
     def step(self, state: State, target: Data) -> tuple[State, Info]:
         """One iteration; `Info` is that of the mixture before it."""
-        solver, blocks = self, target
-        if not isinstance(target, Blocks | Chunks):
-            solver, blocks = self.prepare(target, state.mixture)
+        solver, blocks = ready(self, target, state.mixture)
         return _iterate(solver, state, blocks)
 
 

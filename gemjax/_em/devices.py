@@ -15,6 +15,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from gemjax._base import checks
 from gemjax._base.records import Mixture
 from gemjax._em.solver import Solver
+from gemjax._model.stream import Stream
 from gemjax._points.file_target import FileTarget
 from gemjax._points.target import Target, checked_target
 
@@ -23,7 +24,10 @@ Work = Callable[..., Any]
 
 
 def prepared(
-    solver: Solver, target: Target | FileTarget, like: Mixture, mesh: Mesh | None = None
+    solver: Solver,
+    target: Target | FileTarget | Stream,
+    like: Mixture,
+    mesh: Mesh | None = None,
 ) -> tuple[Solver, Any]:
     """The solver with checked settings, and the target, checked, as the solver likes it.
 
@@ -33,15 +37,16 @@ def prepared(
     spread = _axis(mesh) is not None
     if not hasattr(solver, "prepare") or spread:
         checks.same_space("mixture", like, "target", target.shape, target.dtype)
-        target = checked_target("target", target)
+        target = checked_target("target", target, streams=True)
     if not hasattr(solver, "prepare"):
         if spread:
             raise TypeError(f'a mesh with an axis "data" needs a solver with prepare, got {solver}')
         return solver, target
     if not spread:
         return solver.prepare(target, like)
-    if isinstance(target, FileTarget):
-        raise TypeError('a FileTarget cannot be spread over the axis "data"; leave it out')
+    if not isinstance(target, Target):
+        name = type(target).__name__
+        raise TypeError(f'a {name} cannot be spread over the axis "data"; leave it out')
     # Settings are checked here, where they have values.
     one = Target(target.points[:1], jnp.ones_like(target.weights[:1]))
     return solver.prepare(one, like)[0], target
@@ -98,9 +103,10 @@ def _on_mesh(
 ) -> Any:
     def one(solver: Any, data: Any, starts: Any, rest: Any) -> Any:
         if axis is not None:
-            mixture = getattr(starts, "mixture", starts)
             if "seed" in mesh.axis_names:
-                mixture = jax.tree.map(lambda x: x[0], mixture)
+                mixture = jax.tree.map(lambda x: x[0], starts[0])
+            else:
+                mixture = getattr(starts, "mixture", starts)
             solver, data = solver.prepare(data, mixture, axis)
         return work(solver, data, starts, rest, *counts)
 
@@ -135,5 +141,8 @@ def _global(sharding: NamedSharding, leaf: jax.Array) -> jax.Array:
     """An array of this process, the same in all, as one of all processes' devices."""
     if not leaf.is_fully_addressable:
         return leaf
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):  # has no values of NumPy's
+        data = _global(sharding, jax.random.key_data(leaf))
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
     values = np.asarray(leaf)
     return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])

@@ -17,13 +17,14 @@ from gemjax._em import loop
 from gemjax._em.devices import over_devices, prepared
 from gemjax._em.insertion import Escape, prepare_escape
 from gemjax._em.solver import Solver
+from gemjax._model.stream import Stream
 from gemjax._points.file_target import FileTarget
 from gemjax._points.target import Target, checked_target
 
 
 def fit(
     solver: Solver,
-    target: Target | FileTarget,
+    target: Target | FileTarget | Stream,
     mixture: Mixture | Fit,
     *,
     num_iterations: int,
@@ -47,7 +48,8 @@ def fit(
 
     Args:
       solver: `GradientEM`, `classical_em()`, or a pytree with the same two methods.
-      target: what is fitted, N points in d dimensions, a `Target` or a `FileTarget`.
+      target: what is fitted, N points in d dimensions, a `Target` or a `FileTarget`,
+        or a `Stream`, which draws N new ones at every iteration.
       mixture: where to start, n components in d dimensions, same dtype; or a `Fit` to go on from:
         10 iterations and 10 more are 20, and the history grows. One that had CONVERGED goes on
         for an iteration at least. A new target or another solver's settings are taken as they
@@ -88,7 +90,7 @@ def fit(
         raise ValueError(
             f'mesh must have the axis "data" alone, got axes {getattr(mesh, "axis_names", mesh)}'
         )
-    target = checked_target("target", target, values=False)
+    target = checked_target("target", target, values=False, streams=True)
     solver, data = prepared(solver, target, like, mesh)
     # Begun apart, so that the loop compiles once for starts and for fits that go on.
     if before is None:

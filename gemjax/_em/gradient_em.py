@@ -17,10 +17,11 @@ from gemjax._base.settings import ACTIVE_WEIGHT, named, setting
 from gemjax._em.mean_rules import MeanRule, em_step
 from gemjax._em.optax_rule import is_transformation
 from gemjax._em.registry import MEAN_RULES, AnyMeanRule, mean_rule
-from gemjax._em.solver import moved_to, observed
+from gemjax._em.solver import moved_to, observed, ready
 from gemjax._families.identity import Identity
 from gemjax._model.densities import component_densities
-from gemjax._model.statistics import Data, e_step, expect, lay_out_for
+from gemjax._model.statistics import Data, e_step, expect
+from gemjax._model.stream import Prepared, Source, prepare_for
 from gemjax._points.blocks import AUTOMATIC, Blocking, Blocks, Chunks
 from gemjax._weights.registry import WEIGHT_RULES
 from gemjax._weights.rules import WeightRule
@@ -119,8 +120,8 @@ class GradientEM:
         return solver
 
     def prepare(
-        self, target: Data, mixture: Mixture, axis: str | None = None
-    ) -> tuple[GradientEM, Blocks | Chunks]:
+        self, target: Source, mixture: Mixture, axis: str | None = None
+    ) -> tuple[GradientEM, Prepared]:
         """The same solver with checked settings as arrays, and the target laid out in blocks.
 
         For a loop of your own: `step` then has nothing to check and nothing to lay out.
@@ -129,7 +130,7 @@ class GradientEM:
         if isinstance(mixture.covariance, Identity) and self.optimal_loss is not None:
             # No density exceeds (2π)^{−d/2}, so no loss is below (d/2) log 2π.
             arrays.scalar("optimal_loss", self.optimal_loss, mixture.means.dtype, above=0)
-        return solver, lay_out_for(mixture, target, self.blocking, axis)
+        return solver, prepare_for(mixture, target, self.blocking, axis)
 
     @property
     def weights(self) -> WeightRule:
@@ -149,9 +150,7 @@ class GradientEM:
 
     def step(self, state: State, target: Data) -> tuple[State, Info]:
         """One whole iteration; a pure function, for any transformation and any loop."""
-        solver, blocks = self, target
-        if not isinstance(target, Blocks | Chunks):
-            solver, blocks = self.prepare(target, state.mixture)
+        solver, blocks = ready(self, target, state.mixture)
         return _iterate(solver, state, blocks)
 
 

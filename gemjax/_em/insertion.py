@@ -18,8 +18,7 @@ from gemjax._model.statistics import expect
 from gemjax._numerics.finite import safe_divide, safe_log
 from gemjax._numerics.pytree import record
 from gemjax._points.blocks import Blocks, Chunks
-from gemjax._points.file_target import FileTarget
-from gemjax._points.target import Target
+from gemjax._points.target import checked_target
 
 
 def insert(mixture: Mixture, at: Any, *, weight: Any = None) -> Mixture:
@@ -143,7 +142,7 @@ class PreparedEscape:
 
 def prepare_escape(
     escape: Escape | None,
-    target: Target | FileTarget,
+    target: Any,
     num_components: int,
     end: Any,
     num_iterations: int,
@@ -156,6 +155,7 @@ def prepare_escape(
         return None
     if not isinstance(escape, Escape):
         raise TypeError(f"escape must be an Escape, got {escape!r}")
+    target = checked_target("target, with an escape,", target, values=False)
     if num_components < 2:
         raise ValueError("escape needs at least 2 components: it merges a pair to insert one")
     escape = checks.settings(escape, target.dtype, "escape.")

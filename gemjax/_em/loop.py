@@ -16,6 +16,7 @@ from gemjax._base.records import Fit, Info, Mixture, Monitor, Status
 from gemjax._em.insertion import PreparedEscape, try_insert
 from gemjax._em.solver import Solver
 from gemjax._model.statistics import lay_out_for
+from gemjax._model.stream import Batches, seen
 from gemjax._numerics.pytree import vary_alike
 from gemjax._points.blocks import Blocks, Chunks
 from gemjax._points.spread import is_imprecise
@@ -74,7 +75,9 @@ def run(
 
 def _told_if_imprecise(target: Any, fit: Fit) -> Fit:
     """The fit, with a status that says so where its target asks too much of its precision."""
-    if not isinstance(target, Blocks | Chunks):  # a solver of somebody's that lays out nothing
+    if not isinstance(
+        target, Blocks | Chunks | Batches
+    ):  # a solver of somebody's that lays out nothing
         return fit
     centre, radius = jax.lax.stop_gradient((target.centre, target.radius))
     reach = None
@@ -142,7 +145,7 @@ def _iterate(
 
 def _stepped(solver: Solver, target: Any, fit: Fit) -> Fit:
     """The fit after one step of the solver; as it was, if it had stopped or is not finite now."""
-    state, info = solver.step(fit.state, target)
+    state, info = solver.step(fit.state, seen(target, fit.monitor.iteration))
     checks.same_form("the state that step returns", state, fit.state)
     going, finite = fit.status == int(Status.OK), _is_finite(state.mixture, info)
     loss = jnp.where(fit.num_iterations == 0, info.loss, fit.monitor.checked_loss)

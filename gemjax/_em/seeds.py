@@ -20,6 +20,7 @@ from gemjax._em.fit import checked_tolerance
 from gemjax._em.insertion import Escape, prepare_escape
 from gemjax._em.solver import Solver
 from gemjax._model.starts import from_target
+from gemjax._model.stream import Stream, seen_by
 from gemjax._points.file_target import FileTarget
 from gemjax._points.target import Target, checked_target
 
@@ -49,7 +50,7 @@ def default_batch_size(num_seeds: int, num_points: int, num_components: int) -> 
 def sweep(
     key: jax.Array,
     solver: Solver,
-    target: Target | FileTarget,
+    target: Target | FileTarget | Stream,
     *,
     num_seeds: int,
     num_components: int,
@@ -71,7 +72,8 @@ def sweep(
       key: a JAX random key.
       solver: as for `fit`; its settings are shared by all seeds (`jax.vmap` this function over
         the solver to sweep those).
-      target: what is fitted, N points in d dimensions, a `Target` or a `FileTarget`.
+      target: what is fitted, N points in d dimensions, a `Target` or a `FileTarget`,
+        or a `Stream`, of which seed s sees batches of its own.
       num_seeds: S, static, at least 1.
       num_components: n, static, at least 1.
       num_iterations: T, static, at least 1.
@@ -107,7 +109,7 @@ def sweep(
     num_components = checks.count("num_components", num_components)
     num_iterations = checks.count("num_iterations", num_iterations)
     record_every = checks.count("record_every", record_every)
-    target = checked_target("target", target, values=False)
+    target = checked_target("target", target, values=False, streams=True)
     if batch_size is None:
         batch_size = default_batch_size(num_seeds, target.shape[0], num_components)
     batch_size = min(checks.count("batch_size", batch_size), num_seeds)
@@ -126,9 +128,10 @@ def sweep(
     solver, data = prepared(solver, target, like, mesh)
     way_out = prepare_escape(escape, target, num_components, num_iterations, num_iterations)
     rest = (way_out, checked_tolerance(tolerance, target.dtype))
+    starts = (_starts(*drawn), seeds)
     if mesh is None:
-        return _run(solver, data, _starts(*drawn), rest, *counts)
-    fits = over_devices(_fits, counts, solver, data, _starts(*drawn), rest, mesh)
+        return _run(solver, data, starts, rest, *counts)
+    fits = over_devices(_fits, counts, solver, data, starts, rest, mesh)
     return jax.tree.map(lambda leaf: leaf[:num_seeds], fits)
 
 
@@ -159,7 +162,7 @@ def best(fits: Fit) -> Fit:
 
 
 def _abstract_start(
-    key: jax.Array, seeds: jax.Array, target: Target | FileTarget, init: Init, num_components: int
+    key: jax.Array, seeds: jax.Array, target: Any, init: Init, num_components: int
 ) -> Mixture:
     """Shapes and dtypes of `init`'s result, checked, without running it."""
     starts = _starts.eval_shape(key, seeds, target, init, num_components)
@@ -171,7 +174,7 @@ def _abstract_start(
 
 @functools.partial(jax.jit, static_argnums=(3, 4))
 def _starts(
-    key: jax.Array, seeds: jax.Array, target: Target | FileTarget, init: Init, num_components: int
+    key: jax.Array, seeds: jax.Array, target: Any, init: Init, num_components: int
 ) -> Mixture:
     """Starting points with a leading axis of seeds; seed s depends on (key, s) alone."""
     return jax.lax.map(lambda s: init(jax.random.fold_in(key, s), target, num_components), seeds)
@@ -180,17 +183,20 @@ def _starts(
 def _fits(
     solver: Solver,
     data: Any,
-    starts: Mixture,
+    starts: tuple[Mixture, jax.Array],
     rest: Any,
     num_iterations: int,
     record_every: int,
     batch_size: int,
     kind: type,
 ) -> Fit:
-    """One fit per start, `batch_size` of them at a time; `kind` is the solver's class."""
+    """One fit per start and number of its seed, `batch_size` of them at a time; `kind` is the
+    solver's class."""
 
-    def one(start: Mixture) -> Fit:
-        fit, history = loop.run(solver, data, start, rest, num_iterations, record_every)
+    def one(of_seed: tuple[Mixture, jax.Array]) -> Fit:
+        start, s = of_seed
+        mine = seen_by(data, s)
+        fit, history = loop.run(solver, mine, start, rest, num_iterations, record_every)
         return dataclasses.replace(fit, history=history)
 
     return jax.lax.map(one, starts, batch_size=None if batch_size == 1 else batch_size)

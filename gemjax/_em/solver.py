@@ -13,6 +13,7 @@ from gemjax._base.records import Info, Mixture
 from gemjax._model.statistics import Statistics, duality_gap
 from gemjax._numerics.finite import safe_exp, safe_norm
 from gemjax._points.blocks import Blocks, Chunks
+from gemjax._points.target import checked_target
 
 
 class Solver(Protocol):
@@ -20,9 +21,10 @@ class Solver(Protocol):
 
     If it also has `prepare(target, mixture)`, `fit` calls that once, before it traces anything, to
     check settings and to put the target in the form that `step` likes best; of the mixture it may
-    use shapes and dtypes only. To spread points over devices, `fit` and `sweep` call it under
-    `jax.shard_map` as `prepare(target, mixture, axis)`: the target is then one device's share, and
-    expectations are sums over that mesh axis.
+    use shapes and dtypes only. A `Stream` it may hand back as it is: `step` gets one batch at a
+    time. To spread points over devices, `fit` and `sweep` call it under `jax.shard_map` as
+    `prepare(target, mixture, axis)`: the target is then one device's share, and expectations are
+    sums over that mesh axis.
 
     >>> import gemjax as gj
     >>> solver: gj.Solver = gj.classical_em()
@@ -31,6 +33,13 @@ class Solver(Protocol):
     def init(self, mixture: Mixture) -> Any: ...
 
     def step(self, state: Any, target: Any) -> tuple[Any, Info]: ...
+
+
+def ready(solver: Any, target: Any, mixture: Mixture) -> tuple[Any, Any]:
+    """A solver and what one step sees, prepared if they are not; a stream is more than a step's."""
+    if isinstance(target, Blocks | Chunks):
+        return solver, target
+    return solver.prepare(checked_target("target", target, values=False), mixture)
 
 
 def moved_to(

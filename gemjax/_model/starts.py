@@ -14,6 +14,7 @@ import numpy as np
 from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture
 from gemjax._model.mixture import sample
+from gemjax._model.stream import Stream
 from gemjax._numerics.finite import safe_log, tiny
 from gemjax._points.file_target import FileTarget
 from gemjax._points.target import Target, checked_target
@@ -38,7 +39,7 @@ def from_mixture(key: jax.Array, truth: Mixture, n: int) -> Mixture:
     return dataclasses.replace(start, covariance=truth.covariance.candidates(n))
 
 
-def from_target(key: jax.Array, target: Target | FileTarget, n: int) -> Mixture:
+def from_target(key: jax.Array, target: Target | FileTarget | Stream, n: int) -> Mixture:
     """n of the target's points, drawn by weight.
 
     The points are distinct (weighted sampling without replacement) as long as there are n points
@@ -46,7 +47,8 @@ def from_target(key: jax.Array, target: Target | FileTarget, n: int) -> Mixture:
 
     Args:
       key: a JAX random key.
-      target: the weighted points to draw from, a `Target` or a `FileTarget`.
+      target: the weighted points to draw from, a `Target` or a `FileTarget`; of a `Stream` the
+        points are n new samples.
       n: static, number of components, at least 1.
 
     >>> import gemjax as gj
@@ -55,7 +57,8 @@ def from_target(key: jax.Array, target: Target | FileTarget, n: int) -> Mixture:
     [0.0, 1.0, 2.0]
     """
     checks.key("key", key)
-    target, n = checked_target("target", target), checks.count("n", n)
+    target = checked_target("target", target, streams=True)
+    n = checks.count("n", n)
     return _equal(target.draw(key, n))
 
 

@@ -173,16 +173,22 @@ def lay_out_for(
     """
     if isinstance(target, Blocks | Chunks):
         return target
+    points = checked_for(mixture, target, blocking)
+    n, family = max(len(mixture.means), num_candidates), type(mixture.covariance)
+    return as_blocks(points, n, blocking, family, axis)
+
+
+def checked_for(mixture: Mixture, target: Any, blocking: Any, *, streams: bool = False) -> Any:
+    """A target that is fit for use with mixtures like this one; see `checked_target`."""
     if mixture.means.ndim != 2:
         raise ValueError(
             f"mixture must have means (n, d), got {mixture.means.shape}; for a batch use jax.vmap"
         )
-    points = checked_target("target", target)
+    points = checked_target("target", target, streams=streams)
     checks.same_space("mixture", mixture, "target", points.shape, points.dtype)
     if not isinstance(blocking, Blocking):
         raise TypeError(f"blocking must be a Blocking, got {blocking!r}")
-    n, family = max(len(mixture.means), num_candidates), type(mixture.covariance)
-    return as_blocks(points, n, blocking, family, axis)
+    return points
 
 
 def loss(mixture: Mixture, target: Target | FileTarget) -> jax.Array:

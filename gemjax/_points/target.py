@@ -141,10 +141,19 @@ def empirical(points: Any, weights: Any = None) -> Target:
     return Target(points, arrays.weights("weights", weights, N, points.dtype)).told()
 
 
-def checked_target(name: str, value: Any, *, values: bool = True) -> Any:
-    """A target, in memory or in a file, that is fit for use; without `values`, by its shapes."""
+def checked_target(name: str, value: Any, *, values: bool = True, streams: bool = False) -> Any:
+    """A target, in memory or in a file, that is fit for use; without `values`, by its shapes.
+
+    With `streams` also one that has no points to keep, but new ones at every iteration.
+    """
     if not hasattr(value, "checked"):
         raise TypeError(
             f"{name} must be a Target (see empirical, population), got {type(value).__name__}"
+        )
+    if not (streams or hasattr(value, "rows")):
+        raise TypeError(
+            f"{name} must have points that stay, got a {type(value).__name__}, which draws new "
+            "ones at every iteration; take gj.empirical(gj.sample(key, truth, N)), "
+            "gj.population(truth), or one batch(t) of it"
         )
     return value.checked(name, values=values)
