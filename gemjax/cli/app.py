@@ -76,9 +76,9 @@ def run_command(
     Tables of a config: \\[truth] the mixture to find, \\[target] samples, fresh batches,
     population limit or file, \\[model] number of components and start, \\[solver] the iteration,
     \\[escape] the way out where it stalls, \\[sweep] the seeds, \\[report] extras. Lists in the
-    first five span a grid; \\[grid] pairs some of them, and every \\[\\[case]] adds a grid of its own.
-    \\[study] says what it is about, \\[\\[figure]] what is drawn, \\[\\[finding]] which numbers are
-    held against theory; \\[fast] and \\[large] are changes for --fast and --large.
+    first five span a grid; \\[grid] pairs some of them, every \\[\\[case]] adds a grid of its own.
+    \\[study] says what it is about, \\[\\[figure]] what is drawn, \\[\\[finding]] which numbers
+    are held against theory; \\[fast] and \\[large] are changes for --fast and --large.
 
     Writes config.toml, results.csv (a row per seed), history.npz, summary.json, figures/ and, of a
     study, report.md.

@@ -165,17 +165,20 @@ def _init(
     drawn = partial(start, **more) if more else start
     if table.init == "from_mixture":
         drawn = lambda key, _, n: start(key, truth, n)  # noqa: E731
-    if table.means is None:
+    if table.means is None is table.weights:
         return drawn
-    given = jnp.asarray(table.means, dtype)
+    given = jnp.zeros((0, 0), dtype) if table.means is None else jnp.asarray(table.means, dtype)
     jitter = jnp.asarray(table.jitter, dtype)
+    weights = None if table.weights is None else jnp.asarray(table.weights, dtype)
 
     def init(key: jax.Array, target: Any, n: int) -> gj.Mixture:
+        if not len(given):
+            return gj.make_mixture(drawn(key, target, n).means, weights)
         key, noise = jax.random.split(key)
         means = given + jitter * jax.random.normal(noise, given.shape, dtype)
         if n > len(given):
             means = jnp.concatenate([means, drawn(key, target, n - len(given)).means])
-        return gj.make_mixture(means)
+        return gj.make_mixture(means, weights)
 
     return init
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from gemjax.cli.fitting import Found
 from gemjax.cli.study.settings import GridPoint
 
 Arrays = dict[str, np.ndarray]
+_REACHED_MOMENT = 0.01  # of how far it was at first
 _ALL_BUT = 0.01  # of the weight may be elsewhere
 Summarize = Callable[[np.ndarray, np.ndarray], dict[str, Any]]  # of values, and which are good
 
@@ -58,6 +60,15 @@ def _entry(arrays: Arrays, point: GridPoint) -> tuple[np.ndarray, np.ndarray]:
     )[:, 0]
     iterations = np.where(inside, (first + 1) * point.solver.record_every, 0)
     return iterations, np.where(inside, loss, np.nan).astype(loss.dtype)
+
+
+def _moment(arrays: Arrays, point: GridPoint, truth_loss: Any, order: int) -> np.ndarray:
+    """(S,) first recorded iteration at which that moment is as good as reached, 0 if none is."""
+    if order > point.report.moments:
+        return np.zeros(len(arrays["status"]), int)
+    away = arrays["history_moments"][:, :, order - 1]
+    hit = away <= _REACHED_MOMENT * away[:, :1]
+    return np.where(hit.any(axis=1), (hit.argmax(axis=1) + 1) * point.solver.record_every, 0)
 
 
 def num_recovered(arrays: Arrays) -> int:
@@ -185,6 +196,8 @@ COLUMNS = (
            "report.path", cell=lambda value: int(value) or ""),
     Column("entry_loss", lambda arrays, point, truth_loss: _entry(arrays, point)[1] - truth_loss,
            "report.path"),
+    *(Column(f"moment{k}_iteration", functools.partial(_moment, order=k), "report.moments",
+             cell=lambda value: int(value) or "") for k in range(1, 7)),
     Column("covered", "covered", "report.starts", _sum_as("num_covered")),
     *(Column(f"{prefix}sensitivity_{knob}", f"sensitivity.{of}.{knob}", "report.sensitivity")
       for prefix, of in (("", "loss"), ("error_", "error")) for knob in _KNOBS),

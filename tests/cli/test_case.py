@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import gemjax as gj
-from gemjax.cli import case, fitting, results
+from gemjax.cli import case, fitting, paths, results
 from gemjax.cli.files.read import InputError
 from gemjax.cli.study import config
 from gemjax.cli.study.settings import TABLES
@@ -36,15 +36,18 @@ def test_defaults_and_limits_are_the_librarys():
         assert getattr(solver, field.name) == getattr(expected, field.name)
 
 
-def test_followed_weights_are_those_of_the_fit():
+def test_what_is_followed_is_the_fit():
     """They stop after every other iteration: the rule's state must go on."""
     solver = {"num_iterations": 7, "record_every": 2, "mean_rule": "overrelaxed"}
     made = build(model={"num_components": 4}, solver=solver)
-    followed = fitting.follow_weights(made)
+    followed = paths.followed(made)
+    weights, means = followed["followed_weights"], followed["followed_means"]
     fit = gj.fit(made.solver, made.target, made.start(0), num_iterations=6)
-    assert followed.shape == (4, 4)
-    np.testing.assert_allclose(followed[0], 0.25)
-    np.testing.assert_allclose(followed[-1], fit.mixture.weights, rtol=1e-12)
+    assert weights.shape == (4, 4)
+    np.testing.assert_allclose(weights[0], 0.25)
+    np.testing.assert_array_equal(means[0], made.start(0).means)
+    np.testing.assert_allclose(weights[-1], fit.mixture.weights, rtol=1e-12)
+    np.testing.assert_allclose(means[-1], fit.mixture.means, rtol=1e-12)
 
 
 @pytest.mark.parametrize("tolerance", [{}, {"tolerance": 1e-4}])

@@ -10,8 +10,9 @@ ROOT = Path(gj.__file__).parent
 ORDER = [
     "files.boundary", "process.memory", "files.number", "files.table", "files.read",
     "files.write", "files.whole", "process.devices", "process.interrupt", "files.folder",
-    "files.watch", "process.cache", "process.progress", "study.settings", "study.config",
-    "study.cost", "case", "fitting", "results", "record", "report.tables", "report.canvas",
+    "files.watch", "process.cache", "process.progress", "study.settings", "study.values",
+    "study.sense", "study.grid", "study.config", "study.shipped", "study.cost", "case", "paths",
+    "sensitivity", "fitting", "results", "record", "report.tables", "report.canvas",
     "report.study_figures", "report.fit_figures", "report.figures", "study.pieces", "study.run",
     "fit", "options", "app",
 ]

@@ -61,7 +61,7 @@ def test_population_study_with_reach_and_weights(tmp_path):
     path.write_text(
         '[truth]\nkind="ring"\nseparation=[3.0, 5.0]\n[target]\nkind="population"\nnum_nodes=32\n'
         '[model]\nnum_components=6\ninit="from_mixture"\n[solver]\nnum_iterations=60\n'
-        "[sweep]\nnum_seeds=2\n[report]\nreach=0.05\nweights=true\n"
+        "[sweep]\nnum_seeds=2\n[report]\nreach=0.05\nfollow=true\n"
     )
     assert cli.main(["run", str(path), "--out", str(out)]) == 0
     names = {p.name for p in (out / "figures").iterdir()}

@@ -37,7 +37,8 @@ def lay_out(content: dict[str, Any], zipped: tuple[tuple[str, ...], ...]) -> Gri
     names: dict[str, None] = {}  # an ordered set
     for case, changes in cases:
         lists, plain = _values(base, changes)
-        points += _points(case, lists, plain, zipped)
+        there = [name for name in TABLES if name != "truth" or name in {*base, *changes}]
+        points += _points(case, there, lists, plain, zipped)
         names |= dict.fromkeys(map(".".join, lists))
         names |= {f"{table}.{key}": None for table, keys in changes.items() for key in keys}
     if len(points) > _MOST_POINTS:
@@ -98,7 +99,7 @@ def _values(
 
 
 def _points(
-    case: str | None, lists: dict[Key, list[Any]], plain: dict[Key, Any],
+    case: str | None, there: list[str], lists: dict[Key, list[Any]], plain: dict[Key, Any],
     zipped: tuple[tuple[str, ...], ...],
 ) -> list[GridPoint]:  # fmt: skip
     axes = _axes(lists, zipped)
@@ -109,7 +110,6 @@ def _points(
     dtype = plain.get(("target", "dtype"), FIELDS["target"]["dtype"].default)
     for (name, key), values in (plain | lists).items():
         check_precision(f"{name}.{key}", values, dtype)
-    there = [n for n in TABLES if n != "truth" or any(o == n for o, _ in (*plain, *lists))]
     points = []
     for combination in itertools.product(*(range(len(lists[axis[0]])) for axis in axes)):
         at = dict(plain)

@@ -27,10 +27,9 @@ def check_point(point: GridPoint) -> None:
         f"model.means has {given} entries, more than model.num_components = "
         f"{point.model.num_components}",
     )
-    _refuse(
-        len(set(map(len, point.model.means or ()))) > 1,
-        "model.means must all have the same length",
-    )
+    uneven = len(set(map(len, point.model.means or ()))) > 1
+    _refuse(uneven, "model.means must all have the same length")
+    _check_weights("model", point.model.weights, point.model.num_components)
     steps = f"solver.num_iterations = {solver.num_iterations}"
     recorded = f"solver.record_every = {solver.record_every} is more than {steps}"
     _refuse(solver.record_every > solver.num_iterations, recorded)
@@ -117,11 +116,13 @@ def _check_truth(truth: TruthTable) -> None:
     many = f"truth.num_components = {m} is too many for a simplex in truth.dim = {d} dimensions"
     _refuse(truth.kind == "simplex" and m > d + 1, f"{many}, which has {d + 1} corners")
     _refuse(truth.kind == "ring" and d < 2, "truth.dim must be at least 2 for a ring")
-    if weights is not None:
-        _refuse(
-            len(weights) != m, f"truth.weights must have {m} entries, got {shown(list(weights))}"
-        )
-        bad = min(weights) < 0 or sum(weights) <= 0
-        _refuse(
-            bad, f"truth.weights must be non-negative and not all zero, got {shown(list(weights))}"
-        )
+    _check_weights("truth", weights, m)
+
+
+def _check_weights(table: str, weights: tuple[float, ...] | None, count: int) -> None:
+    if weights is None:
+        return
+    given = shown(list(weights))
+    _refuse(len(weights) != count, f"{table}.weights must have {count} entries, got {given}")
+    bad = min(weights, default=0) < 0 or sum(weights) <= 0
+    _refuse(bad, f"{table}.weights must be non-negative and not all zero, got {given}")

@@ -85,6 +85,7 @@ ModelTable: Any = dataclasses.make_dataclass(
         # Starts that are given, before those that `init` draws, and the normal noise on them.
         ("means", tuple[tuple[float, ...], ...] | None, _key(None)),
         ("jitter", float, _key(0.0, least=0)),
+        ("weights", tuple[float, ...] | None, _key(None)),  # at the start; equal by default
     ],
     frozen=True,
 )
