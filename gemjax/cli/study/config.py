@@ -13,7 +13,7 @@ from typing import Any
 from gemjax.cli.files.boundary import InputError, asking, brief, read_text, shown
 from gemjax.cli.study import grid
 from gemjax.cli.study.settings import PRESENTATION, TABLES, GridPoint
-from gemjax.cli.study.values import FIELDS, convert, nearest
+from gemjax.cli.study.values import convert, nearest
 
 SIZES = ("fast", "large")  # tables of changes to a config
 _LISTED = ("figure", "finding")
@@ -93,19 +93,14 @@ def _build(content: dict[str, Any], path: Path | None) -> Config:
         if name not in (*_LISTED, "case") and not isinstance(table, dict):
             raise InputError(f"{name} must be a table [{name}], got {shown(table)}")
     study = _one("study", content.get("study", {}))
-    together = _one("grid", content.get("grid", {})).get("zip", ())
-    known = {f"{table}.{key}" for table in TABLES for key in FIELDS[table]}
-    for name in (name for group in together for name in group):
-        if name not in known:
-            raise InputError(f"grid.zip: unknown key {brief(name, 60)}{nearest(name, known)}")
-    laid_out = grid.lay_out(content, together)
+    together = grid.pairs(content.get("grid", {}))
+    laid_out = grid.lay_out(content, together.get("zip", ()))
     figures, findings = (_several(name, content.get(name, [])) for name in _LISTED)
     for name, tables, needed in (("figure", figures, "kind"), ("finding", findings, "measure")):
         if any(needed not in table for table in tables):
             raise InputError(f"{name}.{needed} is needed in every [[{name}]]")
     path = path or Path("options")
-    written = {"study": study, "grid": {"zip": together} if together else {},
-               "figure": figures, "finding": findings}  # fmt: skip
+    written = {"study": study, "grid": together, "figure": figures, "finding": findings}
     return Config(
         path.name, str(path), path.parent, laid_out.points, laid_out.varying,
         computed=laid_out.written,

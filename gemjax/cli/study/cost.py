@@ -34,15 +34,15 @@ def check(
 
     `disk` counts bytes beside the usual results.
     """
-    seeds = points[0].sweep.num_seeds  # the same for all
-    pieces = -(-seeds // seeds_per_piece) * len(points)
+    most = max(point.sweep.num_seeds for point in points)
+    pieces = sum(-(-point.sweep.num_seeds // seeds_per_piece) for point in points)
     if pieces > _MOST_PIECES:
         raise InputError(
-            f"sweep.num_seeds = {seeds} on {len(points)} grid points makes {pieces:,} pieces, more "
+            f"sweep.num_seeds = {most} on {len(points)} grid points makes {pieces:,} pieces, more "
             f"than the {_MOST_PIECES:,} that are allowed"
         )
     # As pieces, and as a whole.
-    kept = 2.0 * seeds * sum(_per_seed(point, shape) for point in points)
+    kept = 2.0 * sum(point.sweep.num_seeds * _per_seed(point, shape) for point in points)
     memory, days = available(), 0.0
     for point in points:
         needed = _bytes(point, shape) | {"sweep.num_seeds times what is recorded of each": kept}
@@ -52,6 +52,7 @@ def check(
                 f"{worst} takes {needed[worst] / 2**30:,.3g} GiB, and there are "
                 f"{memory / 2**30:,.3g} GiB of memory: {_counts(point)}"
             )
+        seeds = point.sweep.num_seeds
         rounds = seeds if on_cpu else -(-seeds // seeds_per_piece)
         products, overhead = _work(point, shape or _shape(point))
         days += (seeds * products / _RATE[on_cpu] + rounds * overhead) / 86_400

@@ -13,6 +13,7 @@ from gemjax.cli.study.settings import TABLES, GridPoint
 from gemjax.cli.study.values import FIELDS, check_precision, convert, is_swept, nearest
 
 Key = tuple[str, str]  # table and name
+_OF_A_CASE = (*TABLES, "grid")
 _MOST_POINTS = 100_000
 _MOST_NAME = 60
 
@@ -29,6 +30,16 @@ class Grid:
     written: dict[str, Any]
 
 
+def pairs(table: dict[str, Any]) -> dict[str, Any]:
+    """[grid], checked: lists of keys that there are."""
+    found = {key: convert("grid", key, value) for key, value in table.items()}
+    known = {f"{table}.{key}" for table in TABLES for key in FIELDS[table]}
+    for name in (name for group in found.get("zip", ()) for name in group):
+        if name not in known:
+            raise InputError(f"grid.zip: unknown key {brief(name, 60)}{nearest(name, known)}")
+    return found
+
+
 def lay_out(content: dict[str, Any], zipped: tuple[tuple[str, ...], ...]) -> Grid:
     """The grid of the tables in a config: the union of those of its cases."""
     cases = _cases(content)
@@ -37,10 +48,11 @@ def lay_out(content: dict[str, Any], zipped: tuple[tuple[str, ...], ...]) -> Gri
     names: dict[str, None] = {}  # an ordered set
     for case, changes in cases:
         lists, plain = _values(base, changes)
+        own = changes.get("grid", {}).get("zip", zipped)
         there = [name for name in TABLES if name != "truth" or name in {*base, *changes}]
-        points += _points(case, there, lists, plain, zipped)
+        points += _points(case, there, lists, plain, own)
         names |= dict.fromkeys(map(".".join, lists))
-        names |= {f"{table}.{key}": None for table, keys in changes.items() for key in keys}
+        names |= {f"{t}.{key}": None for t in TABLES for key in changes.get(t, {})}
     if len(points) > _MOST_POINTS:
         raise InputError(f"the cases span {len(points):,} grid points, more than {_MOST_POINTS:,}")
     check_together(points)
@@ -73,12 +85,13 @@ def _cases(content: dict[str, Any]) -> list[tuple[str | None, dict[str, dict[str
         if name in [other for other, _ in cases]:
             raise InputError(f"case.name must be different in each, got {name!r} twice")
         for table, keys in changes.items():
-            if table not in TABLES:
-                raise InputError(
-                    f"case {name!r}: unknown table {brief(table, 60)}{nearest(table, TABLES)}"
-                )
+            if table not in _OF_A_CASE:
+                known = nearest(table, _OF_A_CASE)
+                raise InputError(f"case {name!r}: unknown table {brief(table, 60)}{known}")
             if not isinstance(keys, dict):
                 raise InputError(f"case {name!r}: {table} must be a table, got {shown(keys)}")
+        if "grid" in changes:
+            changes["grid"] = pairs(changes["grid"])
         cases.append((name, changes))
     return cases
 

@@ -152,6 +152,7 @@ def _compute(
                 tally.add(piece, there)
     used = devices.from_first(used)
     todo = [piece for piece, (batch, _) in zip(plan, used, strict=True) if not batch]
+    largest = max(piece.num_seeds for piece in plan)
     read_back = sum(piece.num_seeds for piece in plan) - sum(piece.num_seeds for piece in todo)
     on_piece(tally.progress(todo[0].point if todo else 0))
 
@@ -165,7 +166,7 @@ def _compute(
                 batches.remember(at.seed_size, batch)
             continue
         begun = time.perf_counter()
-        seeds = min(at.point.sweep.num_seeds, plan[0].num_seeds)
+        seeds = min(at.point.sweep.num_seeds, largest)
         mesh = devices.mesh(chosen, seeds, spread_points=not at.point.target.on_disk)
         each = piece.num_seeds if mesh is None else -(-piece.num_seeds // mesh.shape["seed"])
         wanted = at.batch_size(each)
