@@ -148,3 +148,14 @@ def checked_target(name: str, value: Any, *, values: bool = True) -> Any:
             f"{name} must be a Target (see empirical, population), got {type(value).__name__}"
         )
     return value.checked(name, values=values)
+
+
+def in_memory(name: str, value: Any) -> Target:
+    """A checked target whose points are all there."""
+    target = checked_target(name, value)
+    if not isinstance(target, Target):
+        raise TypeError(
+            f"{name} must be in memory, got a {type(target).__name__}; "
+            "empirical holds points in memory, and of the starts from_target draws from a file"
+        )
+    return target
