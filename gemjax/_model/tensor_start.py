@@ -101,9 +101,11 @@ def _whitening(
     """
     d = covariance.shape[0]
     directions = principal(covariance, rank - 1)
-    means = _times(directions.T, _times(covariance - jnp.eye(d, dtype=covariance.dtype), directions))
-    # The largest eigenvalue of noise alone is about (1 + √(d/N))² (Marchenko and Pastur 1967); twice
-    # its d leaves a margin. N is Kish's for weighted points.
+    means = _times(
+        directions.T, _times(covariance - jnp.eye(d, dtype=covariance.dtype), directions)
+    )
+    # The largest eigenvalue of noise alone is about (1 + √(d/N))² (Marchenko and Pastur 1967);
+    # twice its d leaves a margin. N is Kish's for weighted points.
     share = jnp.sqrt(2 * d * jnp.sum(weights * weights))
     signal = jnp.diagonal(means) > share * (2 + share)
     means = jnp.where(signal[:, None] & signal[None], means, jnp.eye(rank - 1, dtype=means.dtype))
