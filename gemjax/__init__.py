@@ -1,6 +1,6 @@
 """Gradient EM on over-parameterized Gaussian mixtures, in JAX."""
 
-from gemjax import covariance, initialize, rules, truth
+from gemjax import covariance, hermite, initialize, rules, truth
 from gemjax._assess.certificate import Certificate, certificate
 from gemjax._assess.diagnosis import Diagnosis, Outcome, diagnose
 from gemjax._assess.distinct import num_distinct
@@ -66,6 +66,7 @@ __all__ = [
     "empirical",
     "fit",
     "from_npy",
+    "hermite",
     "initialize",
     "insert",
     "log_density",

@@ -56,6 +56,12 @@ def make_mixture(
     return checks.mixture("mixture", Mixture(means, log_weights, covariance))
 
 
+def equally_weighted(means: jax.Array) -> Mixture:
+    """A mixture with means (n, d), not checked; nothing is compiled for its weights."""
+    n = means.shape[0]
+    return Mixture(means, arrays.put(np.full((n,), -math.log(n), means.dtype)))
+
+
 def log_components(mixture: Mixture, x: jax.Array) -> jax.Array:
     """(n, C) log φ_i(x_j) of the components at points x (C, d), their weights left out.
 

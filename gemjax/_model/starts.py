@@ -5,19 +5,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from gemjax._base import arrays, checks
+from gemjax._base import checks
 from gemjax._base.records import Mixture
-from gemjax._model.mixture import sample
+from gemjax._model.mixture import equally_weighted, sample
 from gemjax._model.stream import Stream
-from gemjax._numerics.finite import safe_log, tiny
+from gemjax._model.tensor_start import tensor
+from gemjax._numerics.finite import safe_log
+from gemjax._numerics.subspace import mean_and_covariance, principal
 from gemjax._points.file_target import FileTarget
-from gemjax._points.target import Target, checked_target
+from gemjax._points.target import Target, checked_target, in_memory
 
 
 def from_mixture(key: jax.Array, truth: Mixture, n: int) -> Mixture:
@@ -35,7 +35,7 @@ def from_mixture(key: jax.Array, truth: Mixture, n: int) -> Mixture:
     """
     checks.key("key", key)
     n = checks.count("n", n)
-    start = _equal(sample(key, truth, n))
+    start = equally_weighted(sample(key, truth, n))
     return dataclasses.replace(start, covariance=truth.covariance.candidates(n))
 
 
@@ -59,7 +59,7 @@ def from_target(key: jax.Array, target: Target | FileTarget | Stream, n: int) ->
     checks.key("key", key)
     target = checked_target("target", target, streams=True)
     n = checks.count("n", n)
-    return _equal(target.draw(key, n))
+    return equally_weighted(target.draw(key, n))
 
 
 def plus_plus(key: jax.Array, target: Target, n: int) -> Mixture:
@@ -77,8 +77,8 @@ def plus_plus(key: jax.Array, target: Target, n: int) -> Mixture:
     [0.0, 9.0]
     """
     checks.key("key", key)
-    target, n = _in_memory(target), checks.count("n", n)
-    return _equal(_spread_out(key, target.points, target.weights, n))
+    target, n = in_memory("target", target), checks.count("n", n)
+    return equally_weighted(_spread_out(key, target.points, target.weights, n))
 
 
 @functools.partial(jax.jit, static_argnums=3, inline=True)
@@ -123,64 +123,21 @@ def spectral(key: jax.Array, target: Target, n: int, rank: int) -> Mixture:
     True
     """
     checks.key("key", key)
-    target, n = _in_memory(target), checks.count("n", n)
+    target, n = in_memory("target", target), checks.count("n", n)
     rank, d = checks.count("rank", rank), target.points.shape[1]
     if rank > d:
         raise ValueError(f"rank must be at most the dimension d = {d}, got {rank}")
-    return _equal(_projected(target.draw(key, n), target.points, target.weights, rank))
+    return equally_weighted(_projected(target.draw(key, n), target.points, target.weights, rank))
 
 
 @functools.partial(jax.jit, static_argnums=3, inline=True)
 def _projected(chosen: jax.Array, points: jax.Array, weights: jax.Array, rank: int) -> jax.Array:
     """Points `chosen` (n, d), projected on the top principal directions of all (N, d)."""
     times = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-    centre = times(weights, points)
-    centred = points - centre[None]
-    directions = _principal(times((weights[:, None] * centred).T, centred), rank)
+    centre, covariance = mean_and_covariance(points, weights)
+    directions = principal(covariance, rank)
     inside = times(chosen - centre[None], directions)
     return centre[None] + times(inside, directions.T)
-
-
-def _principal(covariance: jax.Array, rank: int) -> jax.Array:
-    """(d, rank) orthonormal directions of the largest variance, differentiable as a subspace.
-
-    The derivative of `eigh` asks for distinct eigenvalues; that of the subspace needs only the gap
-    between those kept and those dropped. With V kept and W dropped, both fixed, and a change E of
-    the covariance, V + WX spans the new subspace if
-    XΛ_V − Λ_W X = W'EV + W'EW X − X V'EV − X V'EW X (Stewart and Sun 1990, V.2.1). Of the change,
-    which is zero, X has the first and second derivatives after two rounds of fixed-point iteration
-    from 0; the last term is of third order.
-    Directions without any variance, kept or dropped, are alike: nothing moves between them. Where
-    another tie runs through the cut the derivative does not exist, and is not finite.
-    """
-    d = covariance.shape[0]
-    values, vectors = jnp.linalg.eigh(jax.lax.stop_gradient(covariance))
-    dropped, kept = vectors[:, : d - rank], vectors[:, d - rank :]
-    times = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-    change = covariance - jax.lax.stop_gradient(covariance)
-    a, b = times(kept.T, times(change, kept)), times(dropped.T, times(change, kept))
-    c = times(dropped.T, times(change, dropped))
-    null = values <= 8 * d * jnp.finfo(values.dtype).eps * values[-1]
-    gap = jnp.maximum(values[None, d - rank :] - values[: d - rank, None], tiny(values.dtype))
-    gap = jnp.where(null[None, d - rank :] & null[: d - rank, None], jnp.inf, gap)
-    x = b / gap
-    x = (b + times(c, x) - times(x, a)) / gap
-    basis = kept + times(dropped, x)
-    # Orthonormal again, by the inverse square root of I + X'X to second order.
-    return basis - 0.5 * times(basis, times(x.T, x))
-
-
-def _equal(means: jax.Array) -> Mixture:
-    n = means.shape[0]
-    return Mixture(means, arrays.put(np.full((n,), -math.log(n), means.dtype)))
-
-
-def _in_memory(target: Target) -> Target:
-    """A checked target whose points are all there."""
-    target = checked_target("target", target)
-    if isinstance(target, FileTarget):
-        raise TypeError("target must be in memory, got a FileTarget; from_target draws from a file")
-    return target
 
 
 # Random starts by name; those after key, target and n are settings of their own. `from_mixture`
@@ -190,4 +147,5 @@ STARTS = {
     "from_target": from_target,
     "plus_plus": plus_plus,
     "spectral": spectral,
+    "tensor": tensor,
 }

@@ -157,3 +157,14 @@ def checked_target(name: str, value: Any, *, values: bool = True, streams: bool 
             "gj.population(truth), or one batch(t) of it"
         )
     return value.checked(name, values=values)
+
+
+def in_memory(name: str, value: Any) -> Target:
+    """A checked target whose points are all there."""
+    target = checked_target(name, value)
+    if not isinstance(target, Target):
+        raise TypeError(
+            f"{name} must be in memory, got a {type(target).__name__}; "
+            "empirical holds points in memory, and of the starts from_target draws from a file"
+        )
+    return target

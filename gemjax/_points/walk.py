@@ -87,6 +87,15 @@ def _add_up(function: Callable[[Any], Any], xs: Any, inputs: Any, addition: Addi
     return addition.total(carry)
 
 
+def sum_points(function: Callable[[Any, Any], Any], target: Any, size: int) -> Any:
+    """Sum over blocks of what `function` gives for points (C, d) and weights (C,), C <= size."""
+    N = target.points.shape[0]
+    if size >= N:
+        return function(target.points, target.weights)
+    one = jax.checkpoint(lambda index: function(*target.rows(index, size)), prevent_cse=False)
+    return _add_up(one, jnp.arange(-(-N // size), dtype=jnp.int32), target, SUM)
+
+
 def map_points(function: Callable[[jax.Array], Any], x: jax.Array) -> Any:
     """`function` of (C, d) blocks of x (N, d), with the results joined to (N, …)."""
     if x.shape[0] <= _ROWS:

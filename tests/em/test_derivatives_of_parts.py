@@ -9,7 +9,7 @@ import pytest
 from jax.test_util import check_grads
 
 import gemjax as gj
-from gemjax._model.starts import _principal
+from gemjax._numerics.subspace import principal
 
 MEANS, WEIGHTS, POINTS, POINT_WEIGHTS = oracle.problem(5, N=30, n=3, d=2)
 KEY = jax.random.key(0)
@@ -157,7 +157,7 @@ def test_spectral_starts_where_dropped_eigenvalues_tie(points, rank, free):
     def value(t, dtype=jnp.float64):
         moved = jnp.asarray(points, dtype) + t * jnp.asarray(direction, dtype)
         centred = moved - moved.mean(axis=0, keepdims=True)
-        basis = _principal(centred.T @ centred / N, rank)
+        basis = principal(centred.T @ centred / N, rank)
         return jnp.sum(jnp.asarray(slopes, dtype) * (centred @ basis @ basis.T))
 
     exact = float(difference(value))

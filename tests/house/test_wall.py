@@ -11,7 +11,7 @@ PACKAGE = Path(gj.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; `docs/design.md` says what lives where.
 FOLDERS = ["_numerics", "_families", "_base", "_points", "_model", "_weights", "_assess", "_em"]
-PUBLIC = ["covariance", "initialize", "rules", "truth"]
+PUBLIC = ["covariance", "hermite", "initialize", "rules", "truth"]
 
 
 def name(path):
