@@ -165,8 +165,9 @@ def weights(name: str, value: Any, size: int, dtype: Any) -> jax.Array:
         # In NumPy, where neither large nor tiny numbers are lost on the way.
         values = values / values.max()
         normalised = put((values / values.sum()).astype(dtype))
-        there = isinstance(value, jax.Array)
-        return jax.device_put(normalised, value.sharding) if there else normalised
+        # Weights that are nowhere in particular must stay so, or no mesh of devices takes them.
+        placed = isinstance(value, jax.Array) and value.committed
+        return jax.device_put(normalised, value.sharding) if placed else normalised
     array = floating(name, value).astype(dtype)
     _same_shape(name, array, size)
     # By a power of two first: that is exact, and keeps the sum from overflowing or vanishing. In

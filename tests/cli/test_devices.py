@@ -53,6 +53,14 @@ def test_classical_em_and_weighted_points_over_devices():
     assert_same(gj.sweep(KEY, gj.classical_em(), target, mesh=mesh(1, 2), **SETTINGS), alone)
 
 
+def test_a_truth_with_weights_over_devices():
+    """Its arrays must be on no device in particular, or no mesh takes what is made of them."""
+    truth = gj.truth.ring(3, 2, 4.0, jnp.array([0.2, 0.3, 0.5]))
+    target = gj.population(truth, num_nodes=16)
+    alone = gj.sweep(KEY, gj.GradientEM(), target, **SETTINGS)
+    assert_same(gj.sweep(KEY, gj.GradientEM(), target, mesh=mesh(2, 1), **SETTINGS), alone)
+
+
 def test_points_far_from_the_origin_over_devices():
     """The shares are made equal with points of weight zero: these must not lie at the origin."""
     target = gj.empirical(jnp.float32(TARGET.points + 1e4))

@@ -73,7 +73,7 @@ def run_table(points: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[st
         + ["none" if point.get(key) is None else form.format(point[key]) for _, key, form in shown]
         for point in points
     ]
-    return [*(key.split(".")[1] for key in settings), *(name for name, _, _ in shown)], rows
+    return [*(key.split(".")[-1] for key in settings), *(name for name, _, _ in shown)], rows
 
 
 def _told(point: dict[str, Any]) -> dict[str, Any]:
