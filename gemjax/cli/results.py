@@ -82,7 +82,9 @@ def outcome_name(code: Any) -> str:
 
 
 def cell(value: Any) -> Any:
-    """A value as results.csv has it."""
+    """A value as results.csv has it; blank where a setting has none."""
+    if value is None:
+        return ""
     if isinstance(value, np.bool_ | bool):
         return int(value)
     if isinstance(value, np.integer | int | str):

@@ -34,7 +34,7 @@ class Sensitivity(NamedTuple):
 
 
 def of_seeds(case: Case, starts: gj.Mixture) -> Sensitivity:
-    """The derivatives at starts with a leading axis of seeds: one compiled `vmap` of `grad`."""
+    """The derivatives at starts with a leading axis of seeds: one compiled `vmap` of gradients."""
     assert case.truth is not None  # both checked with the config
     assert isinstance(case.solver, gj.GradientEM)
     dtype = case.target.dtype
@@ -52,12 +52,12 @@ def _gradients(
     solver: gj.GradientEM, truth: gj.Mixture, separation: jax.Array, key: jax.Array,
     starts: gj.Mixture, static: tuple[Any, ...],
 ) -> tuple[Knobs, Knobs]:  # fmt: skip
-    def of(which: int, start: gj.Mixture) -> Knobs:
+    def both(start: gj.Mixture) -> tuple[Knobs, Knobs]:
         knobs = Knobs(solver.step_size, solver.weight_step_size, separation, start.means)
-        value = lambda knobs: ends(solver, truth, separation, key, start, static, knobs)[which]  # noqa: E731
-        return jax.grad(value)(knobs)
+        value = lambda knobs: ends(solver, truth, separation, key, start, static, knobs)  # noqa: E731
+        return jax.jacrev(value)(knobs)  # the gradients of both from one run forward
 
-    return tuple(jax.vmap(functools.partial(of, which))(starts) for which in (0, 1))  # type: ignore[return-value]
+    return jax.vmap(both)(starts)
 
 
 def ends(

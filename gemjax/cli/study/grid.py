@@ -52,20 +52,13 @@ def lay_out(content: dict[str, Any], zipped: tuple[tuple[str, ...], ...]) -> Gri
         there = [name for name in TABLES if name != "truth" or name in {*base, *changes}]
         points += _points(case, there, lists, plain, own)
         names |= dict.fromkeys(map(".".join, lists))
-        names |= {f"{t}.{key}": None for t in TABLES for key in changes.get(t, {})}
     if len(points) > _MOST_POINTS:
         raise InputError(f"the cases span {len(points):,} grid points, more than {_MOST_POINTS:,}")
     check_together(points)
-    if cases[0][0] is not None:
-        names = {"case": None} | {name: None for name in names if _tells_apart(name, points)}
+    if cases[0][0] is not None:  # whose names tell what they change
+        names = {"case": None} | names
     varying = tuple({name: point.value(name) for name in names} for point in points)
     return Grid(tuple(points), varying, _written(base, cases))
-
-
-def _tells_apart(name: str, points: list[GridPoint]) -> bool:
-    """Whether a setting that cases change is worth a column: it differs, and is a single value."""
-    values = [point.value(name) for point in points]
-    return len(set(map(repr, values))) > 1 and not any(isinstance(v, tuple) for v in values)
 
 
 def _cases(content: dict[str, Any]) -> list[tuple[str | None, dict[str, dict[str, Any]]]]:
