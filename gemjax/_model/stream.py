@@ -87,8 +87,8 @@ def stream(key: jax.Array, mixture: Mixture, batch_size: int) -> Stream:
     For `fit` and `sweep`: stochastic EM, of which every iteration sees a sample of its own, without
     a data set. Iteration t + 1 of a fit, counted over all its calls, sees `batch(t)`, sampled with
     `fold_in(key, t)`: 10 iterations and 10 more are 20. In a sweep seed s sees batches of its own,
-    those of `of_seed(s)`. One batch at a time is in memory. On a CPU sampling it takes several times as
-    long as a step on it.
+    those of `of_seed(s)`. One batch at a time is in memory. On a CPU sampling it takes several
+    times as long as a step on it.
 
     The loss of an iteration is that of its batch. So the change that `tolerance` looks at is mostly
     noise, of the size √(2 Var[log p] / batch_size), and a fit may stop by chance; `best` chooses by
