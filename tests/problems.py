@@ -56,7 +56,7 @@ def any_static(rng):
         K=int(pick(0, 1, 2, 5, 30)),
         record_every=int(pick(1, 1, 2, 3, 9)),
         tolerance=bool(rng.random() < 0.3),
-        draw=pick("", "", "", "from_target", "plus_plus", "spectral", "population"),
+        draw=pick("", "", "", "from_target", "plus_plus", "spectral", "tensor", "population"),
     )
 
 
@@ -110,7 +110,8 @@ def start_of(static, rng, target):
     """A mixture to start from: drawn, or of means near the points, equal, or far away."""
     n, d, kind = static.n, static.d, rng.integers(7)
     if static.draw in gj.initialize.STARTS:
-        more = {"rank": 1} if static.draw == "spectral" else {}
+        ranks = {"spectral": 1, "tensor": min(n, d + 1, 3)}
+        more = {"rank": ranks[static.draw]} if static.draw in ranks else {}
         draw = gj.initialize.STARTS[static.draw]
         return draw(jax.random.key(int(rng.integers(2**31))), target, n, **more)
     x = np.asarray(target.points, np.float64)
@@ -238,6 +239,9 @@ def bad_arguments(rng):
         ("tolerance", lambda: gj.recovery(start, start, tolerance=-1)),
         ("stray_radius", lambda: gj.diagnose(start, start, stray_radius=0)),
         ("rank", lambda: gj.initialize.spectral(key, target, 2, rank=3)),
+        ("rank", lambda: gj.initialize.tensor(key, target, 2, rank=3)),
+        ("order", lambda: gj.hermite.tensor(rng.choice([-1, 21]), x)),
+        ("directions", lambda: gj.hermite.along(2, start, broken)),
         ("num_nodes", lambda: gj.population(start, num_nodes=1)),
         ("num_samples", lambda: gj.sample(key, start, 0)),
         ("x", lambda: gj.log_density(start, broken)),

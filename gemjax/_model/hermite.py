@@ -133,10 +133,15 @@ def checked_distribution(name: str, value: Any) -> Any:
     return mixture
 
 
+def places(distribution: Mixture | Target) -> jax.Array:
+    """The means, or the points."""
+    return distribution.means if isinstance(distribution, Mixture) else distribution.points
+
+
 def space(distribution: Mixture | Target) -> tuple[int, Any]:
     """d and the dtype."""
-    points = distribution.means if isinstance(distribution, Mixture) else distribution.points
-    return points.shape[1], points.dtype
+    at = places(distribution)
+    return at.shape[1], at.dtype
 
 
 def same_spaces(name: str, one: tuple[int, Any], other_name: str, other: tuple[int, Any]) -> None:
@@ -194,8 +199,6 @@ def along_of(order: int, distribution: Mixture | Target, directions: jax.Array) 
 
 @functools.partial(jax.jit, static_argnums=1, inline=True)
 def _principal_subspace(distribution: Mixture | Target, rank: int) -> jax.Array:
-    is_mixture = isinstance(distribution, Mixture)
-    points = distribution.means if is_mixture else distribution.points
     # The identity that He_2 takes off moves no eigenvector.
-    _, covariance = mean_and_covariance(points, distribution.weights)
+    _, covariance = mean_and_covariance(places(distribution), distribution.weights)
     return principal(covariance, rank)[:, ::-1]

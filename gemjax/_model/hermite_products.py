@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -107,44 +107,47 @@ def _residuals(a: Mixture, b: Mixture, max_order: int) -> jax.Array:
     rest = jnp.concatenate([left[0], -left[1]])
     means, nu = jnp.concatenate([a.means, b.means]), b.means[j]
     delta = a.means[i] - nu
-    p, zero = times(nu, nu.T), jnp.zeros((len(share),) * 2, share.dtype)
-    u, w = times(delta, nu.T), times(delta, delta.T)
-    pairs = _Differences(p, u, w, jnp.ones_like(p), zero, zero)
-    cross = times(means, nu.T), times(means, delta.T)
-    gram, squares = times(means, means.T), []
-    first = jnp.zeros_like(cross[0])
-    for k in range(max_order):
-        pairs = pairs.raised()
-        # (p + u)^{k+1} − p^{k+1} of the powers before.
-        first = (cross[0] + cross[1]) * first + cross[1] * cross[0] ** k
-        square = times(share, times(pairs.second, share))
-        square += 2 * times(rest, times(first, share))
-        squares.append(square + times(rest, times(gram ** (k + 1), rest)))
+    gram, p, u, w = (
+        times(x, y.T) for x, y in ((means, means), (nu, nu), (delta, nu), (delta, delta))
+    )
+    cross, moved = times(means, nu.T), times(means, delta.T)
+
+    def step(powers: _Powers, _: None) -> tuple[_Powers, jax.Array]:
+        second = (p + u + u.T + w) * powers.second + u.T * powers.first + u * powers.first.T
+        second = second + w * (powers.pairs + powers.first + powers.first.T)
+        new = _Powers(
+            pairs=powers.pairs * p,
+            first=(p + u) * powers.first + u * powers.pairs,
+            second=second,
+            cross=powers.cross * cross,
+            cross_first=(cross + moved) * powers.cross_first + moved * powers.cross,
+            rest=powers.rest * gram,
+        )
+        square = times(share, times(new.second, share))
+        square = square + 2 * times(rest, times(new.cross_first, share))
+        return new, square + times(rest, times(new.rest, rest))
+
+    one, zero = jnp.ones_like, jnp.zeros_like
+    start = _Powers(one(p), zero(p), zero(p), one(cross), zero(cross), one(gram))
+    _, squares = jax.lax.scan(step, start, None, max_order)
     # Rounding may bring a square below zero.
-    return safe_sqrt(jnp.maximum(jnp.stack(squares), 0))
+    return safe_sqrt(jnp.maximum(squares, 0))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Differences:
-    """Those of the k-th powers of p = ν_s·ν_t as ν_s moves by δ_s, ν_t by δ_t, and both.
+class _Powers(NamedTuple):
+    """k-th powers of inner products, and their differences where means move.
 
-    first = (p + u)^k − p^k, second = (p + u + v + w)^k − (p + u)^k − (p + v)^k + p^k, with
-    u = δ_s·ν_t, v = uᵀ and w = δ_s·δ_t; by recursions in which nothing cancels.
+    With p = ν_s·ν_t, and u, uᵀ, w what it gains as ν_s moves by δ_s, ν_t by δ_t, and both, pairs =
+    p^k, first = (p + u)^k − p^k, second = (p + u + uᵀ + w)^k − (p + u)^k − (p + uᵀ)^k + p^k.
+    cross and cross_first are those of z_i·ν_s. In their recursions nothing cancels.
     """
 
-    p: jax.Array
-    u: jax.Array
-    w: jax.Array
-    power: jax.Array
+    pairs: jax.Array
     first: jax.Array
     second: jax.Array
-
-    def raised(self) -> _Differences:
-        """The same of k + 1."""
-        p, u, w, power, first = self.p, self.u, self.w, self.power, self.first
-        second = (p + u + u.T + w) * self.second
-        second = second + u.T * first + u * first.T + w * (power + first + first.T)
-        return _Differences(p, u, w, power * p, (p + u) * first + u * power, second)
+    cross: jax.Array
+    cross_first: jax.Array
+    rest: jax.Array
 
 
 def _matched(a: Mixture, b: Mixture) -> tuple[jax.Array, jax.Array, jax.Array]:

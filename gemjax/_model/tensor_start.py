@@ -57,9 +57,9 @@ def tensor(key: jax.Array, target: Target, n: int, rank: int) -> Mixture:
 
     >>> import gemjax as gj
     >>> truth = gj.truth.simplex(3, 4, separation=6.0)
-    >>> target = gj.population(truth, num_nodes=32)
+    >>> target = gj.empirical(gj.sample(jax.random.key(1), truth, 5000))
     >>> start = gj.initialize.tensor(jax.random.key(0), target, 3, rank=3)
-    >>> bool(gj.recovery(start, truth, tolerance=0.05).recovered)
+    >>> bool(gj.recovery(start, truth, tolerance=0.5).recovered)
     True
     """
     checks.key("key", key)

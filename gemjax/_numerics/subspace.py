@@ -11,9 +11,13 @@ from gemjax._numerics.finite import tiny
 
 
 def mean_and_covariance(points: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(d,) and (d, d) of points (N, d) with weights (N,), by differences from the mean."""
+    """(d,) and (d, d) of points (N, d) with weights (N,), by differences from the mean.
+
+    The mean is that of differences too: far from the origin a sum over many points loses digits.
+    """
     times = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-    mean = times(weights, points)
+    near = times(weights, points)
+    mean = near + times(weights, points - near[None])
     centred = points - mean[None]
     return mean, times((weights[:, None] * centred).T, centred)
 

@@ -56,8 +56,9 @@ _FIT: dict[str, tuple[Any, ...]] = {
     "weights": ("target.weights", "Column that holds sample weights (name or number)."),
     "on_disk": ("target.on_disk", "Read DATA (.npy) while fitting: it need not fit in memory."),
     "precision": ("target.dtype", None),
-    "init": ("model.init", "Where to start: random points, D² seeding, or projected points."),
-    "rank": ("model.rank", "Principal directions for --init spectral."),
+    "init": ("model.init", "Where to start: random points, D² seeding, projected points, "
+             "or means from third moments (tensor)."),
+    "rank": ("model.rank", "Principal directions for --init spectral, means for tensor."),
     "seed": ("sweep.seed", "Of the random start."),
     "seeds": ("sweep.num_seeds", "Starts; the lowest loss is kept.", 1),
     "iterations": ("solver.num_iterations", "T; by default 100, and 1,000 with --escape.", None),

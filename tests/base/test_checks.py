@@ -42,6 +42,7 @@ BAD = [
     (lambda: gj.initialize.from_target(jax.random.key(0), TARGET, 0), ValueError, "n must be a"),
     (lambda: gj.initialize.from_target(jax.random.key(0), TARGET, 1.0), TypeError, "n must be an"),
     (lambda: gj.initialize.spectral(jax.random.key(0), TARGET, 1, 3), ValueError, "rank must"),
+    (lambda: gj.initialize.tensor(jax.random.key(0), TARGET, 5, 4), ValueError, "rank must"),
     (lambda: gj.truth.simplex(4, 2, 1.0), ValueError, r"at most d \+ 1 = 3"),
     (lambda: gj.truth.ring(4, 1, 1.0), ValueError, "d must be at least 2"),
     (lambda: gj.truth.grid(4, 1, -1.0), ValueError, "separation must be positive"),

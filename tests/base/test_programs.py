@@ -18,6 +18,7 @@ CALLS = {
     "from_target": lambda: gj.initialize.from_target(KEY, TARGET, 6),
     "plus_plus": lambda: gj.initialize.plus_plus(KEY, TARGET, 6),
     "spectral": lambda: gj.initialize.spectral(KEY, TARGET, 6, 2),
+    "tensor": lambda: gj.initialize.tensor(KEY, TARGET, 6, 2),
     "fit": lambda: gj.fit(gj.GradientEM(), TARGET, MIXTURE, num_iterations=2),
     "sweep": lambda: gj.sweep(
         KEY, gj.GradientEM(), TARGET, num_seeds=2, num_components=4, num_iterations=2
@@ -27,6 +28,8 @@ CALLS = {
     "responsibilities": lambda: gj.responsibilities(MIXTURE, POINTS),
     "sample": lambda: gj.sample(KEY, MIXTURE, 11),
     "certificate": lambda: gj.certificate(MIXTURE, TARGET, KEY, num_starts=4, num_steps=2),
+    "hermite": lambda: gj.hermite.residuals(MIXTURE, TRUTH),
+    "moments": lambda: gj.hermite.expectation(3, TARGET),
     "recovery": lambda: gj.recovery(MIXTURE, TRUTH),
     "diagnose": lambda: gj.diagnose(MIXTURE, TRUTH),
     "insert": lambda: gj.insert(MIXTURE, POINTS[0]),

@@ -98,6 +98,8 @@ def test_a_start_that_cannot_be_is_told_before_the_work():
         InputError, match='init = "spectral": rank must be at most the dimension d = 2'
     ):
         build(model={"init": "spectral", "rank": 3})
+    with pytest.raises(InputError, match='init = "tensor": rank must be at most the number of'):
+        build(model={"init": "tensor", "rank": 3, "num_components": 2})
     means = np.asarray(build(model={"init": "spectral", "rank": 1}).start(0).means)
     assert np.linalg.matrix_rank(means - means[0], tol=1e-6) == 1
 
@@ -106,8 +108,9 @@ def test_every_kind_of_truth_and_start(tmp_path):
     for kind in gj.truth.KINDS:
         truth = {"kind": kind, "separation": 5.0}
         assert build(truth=truth).truth.means.shape == (3, 2)
-    for init in set(gj.initialize.STARTS) - {"spectral"}:
-        assert build(model={"init": init}).start(1).means.shape == (7, 2)
+    for init in gj.initialize.STARTS:
+        more = {"rank": 2} if init in ("spectral", "tensor") else {}
+        assert build(model={"init": init} | more).start(1).means.shape == (7, 2)
 
 
 def test_units_lead_back_to_the_file(tmp_path):

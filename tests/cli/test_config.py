@@ -73,6 +73,7 @@ BAD = [
     ({"model": {"num_components": True}}, "model.num_components must be an integer, got True"),
     ({"model": {"num_components": []}}, "model.num_components is an empty list"),
     ({"model": {"init": "spectral"}}, "needs model.rank"),
+    ({"model": {"init": "tensor"}}, "needs model.rank"),
     ({"sweep": {"num_seeds": [1, 2]}}, r"must be an integer, got \[1, 2\] \(lists span a grid in"),
     ({"target": {"kind": "file"}}, "target.path is needed"),
     ({"target": {"on_disk": True}}, 'target.on_disk needs target.kind = "file"'),

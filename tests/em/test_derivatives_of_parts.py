@@ -120,6 +120,7 @@ STARTS = {
     "from_target": gj.initialize.from_target,
     "plus_plus": gj.initialize.plus_plus,
     "spectral": lambda key, target, n: gj.initialize.spectral(key, target, n, 1),
+    "tensor": lambda key, target, n: gj.initialize.tensor(key, target, n, 2),
 }
 
 
@@ -129,7 +130,7 @@ def test_starts_in_the_points(name):
         start = STARTS[name](KEY, gj.empirical(points), 4)
         return jnp.sum(start.means * jnp.arange(1.0, 9.0).reshape(4, 2))
 
-    both_modes(value, (jnp.asarray(POINTS),), order=2 if name == "spectral" else 1)
+    both_modes(value, (jnp.asarray(POINTS),), order=2 if name in ("spectral", "tensor") else 1)
 
 
 FLAT = np.concatenate([RNG.normal(size=(20, 2)) * [3, 1], np.zeros((20, 2))], axis=1)

@@ -155,11 +155,11 @@ def test_residuals_of_equal_mixtures_are_zero():
     split = gj.make_mixture(
         np.concatenate([a.means, a.means]), np.concatenate([0.25 * a.weights, 0.75 * a.weights])
     )
-    for other in (a, swapped, split):
-        for p, q in ((a, other), (other, a)):
-            r, slope = gj.hermite.residuals(p, q), jax.jacrev(gj.hermite.residuals)(p, q)
-            assert (r < 1e-14).all(), r
-            assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
+    slopes = jax.jit(jax.grad(lambda p, q: jnp.sum(gj.hermite.residuals(p, q))))
+    for p, q in ((a, a), (a, swapped), (split, a)):
+        r, slope = gj.hermite.residuals(p, q), slopes(p, q)
+        assert (r < 1e-12).all(), r
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
 
 
 @pytest.mark.parametrize("step", [1e-2, 1e-5, 1e-9, 1e-13])
@@ -202,7 +202,7 @@ def test_principal_subspaces_are_those_of_the_means():
     turn = np.linalg.qr(RNG.normal(size=(6, 6)))[0]
     truth = gj.make_mixture(truth.means @ turn + 50.0, truth.weights)
     basis = gj.hermite.principal_subspace(truth, 2)
-    spread = truth.means - truth.weights @ truth.means
+    spread = np.asarray(truth.means) - np.asarray(truth.weights @ truth.means)
     np.testing.assert_allclose(basis.T @ basis, np.eye(2), atol=1e-12)
     np.testing.assert_allclose(spread @ basis @ basis.T, spread, atol=1e-11)
     variances = truth.weights @ (spread @ basis) ** 2
@@ -215,7 +215,7 @@ def test_principal_subspaces_are_those_of_the_means():
         basis = gj.hermite.principal_subspace(gj.make_mixture(means, truth.weights), 1)
         return jnp.sum((basis @ basis.T) ** 3)
 
-    check_grads(projected, (truth.means,), order=2, modes=("fwd", "rev"), atol=1e-5, rtol=1e-5)
+    check_grads(jax.jit(projected), (truth.means,), order=2, atol=1e-5, rtol=1e-5)
 
 
 A, B, POINTS = mixture(3, 2), mixture(2, 2, 1), sample(6, 2)
@@ -225,15 +225,16 @@ FUNCTIONS = {
     "tensor": lambda a, b, x, v: gj.hermite.tensor(4, v),
     "of a mixture": lambda a, b, x, v: gj.hermite.expectation(5, a),
     "of a target": lambda a, b, x, v: gj.hermite.expectation(4, x),
-    "along, mixture": lambda a, b, x, v: gj.hermite.along(3, a, v),
-    "along, target": lambda a, b, x, v: gj.hermite.along(5, x, v),
+    "along, mixture": lambda a, b, x, v: gj.hermite.along(4, a, v),
+    "along, target": lambda a, b, x, v: gj.hermite.along(3, x, v),
     "inner": lambda a, b, x, v: gj.hermite.inner(3, a, b) + gj.hermite.inner(3, x, a),
-    "residuals": lambda a, b, x, v: gj.hermite.residuals(a, b, 4),
+    "residuals": lambda a, b, x, v: gj.hermite.residuals(a, b, 3),
 }
 
 
+@pytest.mark.parametrize("order", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_derivatives_and_transformations(name):
+def test_derivatives_and_transformations(name, order):
     def value(means, weights, other, points, heights, v):
         a, b = gj.make_mixture(means, weights), gj.make_mixture(other, B.weights)
         return FUNCTIONS[name](a, b, gj.empirical(points, heights), v)
@@ -241,7 +242,7 @@ def test_derivatives_and_transformations(name):
     arguments = (A.means, A.weights, B.means, POINTS.points, POINTS.weights, DIRECTIONS)
     function = jax.jit(value)
     np.testing.assert_allclose(function(*arguments), value(*arguments), rtol=1e-10, atol=1e-12)
-    check_grads(function, arguments, order=2, modes=("fwd", "rev"), atol=1e-5, rtol=1e-5)
+    check_grads(function, arguments, order=order, modes=("fwd", "rev"), atol=1e-5, rtol=1e-5)
     batch = jax.tree.map(lambda x: jnp.stack([x, 1.01 * x]), arguments)
     mapped = jax.vmap(value)(*batch)
     for s in range(2):
