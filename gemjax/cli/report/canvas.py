@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 import gemjax as gj
@@ -88,15 +90,28 @@ def legend(figure: Figure, axes: Sequence[Any]) -> None:
     for panel in axes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
+    # What theory says comes last; matplotlib would have it before lines with intervals.
+    found = dict(sorted(found.items(), key=lambda item: _is_dashed(item[1])))
     if len(found) > _MOST_ENTRIES:
         keep = {*np.linspace(0, len(found) - 1, _MOST_ENTRIES).round().astype(int).tolist()}
         found = {label: found[label] for i, label in enumerate(found) if i in keep}
     if not found:
         return
-    width = figure.get_size_inches()[0] * 72 / 8  # letters of a line, about
+    width, height = figure.get_size_inches()
     longest = max(map(len, found)) + 6
-    columns = int(np.clip(width // longest, 1, min(4, len(found))))
+    # About nine letters an inch.
+    columns = int(np.clip(9 * width // longest, 1, min(4, len(found))))
+    figure.set_size_inches(width, height + 0.26 * -(-len(found) // columns))
     figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=columns)
+
+
+def _is_dashed(handle: Any) -> bool:
+    return isinstance(handle, Line2D) and handle.get_linestyle() == "--"
+
+
+def wrapped(label: str) -> str:
+    """The label of an axis, on lines that a panel is high enough for."""
+    return textwrap.fill(label, 40, break_on_hyphens=False)
 
 
 def is_wide(values: np.ndarray, ratio: float = _WIDE) -> bool:
@@ -109,6 +124,7 @@ def place_ticks(axis: Any, places: np.ndarray, names: Sequence[str] = ()) -> Non
     """A tick at each place of an axis, if there are not too many; its name, or its value."""
     if names:
         axis.set_ticks(range(len(names)), [plain(name) for name in names])
+        axis.axes.set(**{f"{axis.axis_name}lim": (-0.5, len(names) - 0.5)})
         axis.set_minor_locator(NullLocator())
         if axis.axis_name == "x" and max(map(len, names)) * len(names) > 50:
             axis.set_tick_params(rotation=30)
@@ -116,13 +132,12 @@ def place_ticks(axis: Any, places: np.ndarray, names: Sequence[str] = ()) -> Non
         axis.set_ticks(places, [f"{place:.3g}" for place in places])
         axis.set_minor_locator(NullLocator())
     elif axis.get_scale() == "log":
-        log_ticks(axis, places)
+        log_ticks(axis)
 
 
-def log_ticks(axis: Any, values: np.ndarray) -> None:
+def log_ticks(axis: Any) -> None:
     """Ticks for a logarithmic axis: in plain numbers where it spans few decades."""
-    values = values[np.isfinite(values) & (values > 0)]
-    decades = np.ptp(np.log10(values)) if len(values) else 0.0
+    decades = np.ptp(np.log10(axis.get_view_interval()))
     if decades < 3:
         axis.set_major_locator(
             LogLocator(subs=(1, 2, 5) if decades > 0.7 else (1, 1.5, 2, 3, 5, 7))

@@ -100,9 +100,12 @@ def _against_time(
         points = np.stack([time, means[:, i]], axis=1)
         segments = np.stack([points[:-1], points[1:]], axis=1)
         dead = weights[-1, i] < _DEAD
-        widths = 0.6 + 6 * np.sqrt(np.clip(weights[:-1, i], 0, 1)) * (not dead)
-        style: dict[str, Any] = {"linewidths": widths, "linestyles": "--" if dead else "-"}
-        panel.add_collection(LineCollection([*segments], colors=[colour], alpha=0.8, **style))
+        widths = 0.6 + 6 * np.sqrt(np.clip(weights[:-1, i], 0, 1))
+        if dead:
+            panel.plot(*points.T, "--", color=colour, lw=1)
+        else:
+            lines = LineCollection([*segments], colors=[colour], linewidths=widths, alpha=0.8)
+            panel.add_collection(lines)
         _ends(panel, points, weights[-1, i], colour)
     panel.set_xscale("symlog", linthresh=every)
     panel.plot(np.full(len(truth), time[-1]), truth, "x", color="black", ms=9, mew=2, zorder=5)

@@ -19,6 +19,7 @@ from gemjax.cli.report.canvas import (
     place_ticks,
     plain,
     title_of,
+    wrapped,
 )
 from gemjax.cli.report.findings import coverage_at
 from gemjax.cli.report.panels import panels_of, told_of
@@ -48,7 +49,8 @@ def success(record: Record, spec: Spec) -> Figure:
             at = [estimates.rate(line.at(place)) for place in line.places]
             rate, low, high = np.array([(e.value, e.low, e.high) for e in at], np.float64).T
             panel.errorbar(
-                line.places, rate, yerr=np.maximum([rate - low, high - rate], 0), fmt="o-",
+                line.places, rate, yerr=np.maximum([rate - low, high - rate], 0),
+                fmt="o" if line.names else "o-",
                 capsize=4, color=colour, label=label or None, markersize=6,
             )  # fmt: skip
             if theory == "coverage":
@@ -67,7 +69,7 @@ def success(record: Record, spec: Spec) -> Figure:
             panel.set_xscale("log")
         panel.set(ylim=(-0.03, 1.03), xlabel=words.axis(spec["x"]))
         place_ticks(panel.xaxis, np.unique(x), found[0].names if found else ())
-    axes[0].set_ylabel(words.measure(spec.get("y") or "success"))
+    axes[0].set_ylabel(wrapped(words.measure(spec.get("y") or "success")))
     legend(figure, axes)
     return figure
 
@@ -111,8 +113,8 @@ def heat(record: Record, spec: Spec) -> Figure:
         ends: dict[str, Any] = {"vmin": 0, "vmax": 1} if is_rate else {}
         image = axes.pcolormesh(np.ma.masked_invalid(shown), cmap="viridis", edgecolor="w", **ends)
         figure.colorbar(image, ax=axes, label=f"{'log₁₀ of ' * wide}{words.measure(y)}")
-        for row, column in np.argwhere(np.isfinite(cells)):
-            dark = image.norm(shown[row, column]) < 0.55
+        for row, column in np.ndindex(cells.shape):
+            dark = np.isfinite(cells[row, column]) and image.norm(shown[row, column]) < 0.55
             axes.text(
                 column + 0.5, row + 0.5, words.number(float(cells[row, column])), ha="center",
                 va="center", color="white" if dark else "black",

@@ -19,6 +19,7 @@ from gemjax.cli.report.canvas import (
     place_ticks,
     plain,
     title_of,
+    wrapped,
 )
 from gemjax.cli.report.estimates import LAWS
 from gemjax.cli.report.panels import panels_of, told_of
@@ -40,18 +41,19 @@ def scaling(record: Record, spec: Spec) -> Figure:
     figure, axes = new_panels(titles, title, sharex=True, sharey=True)
     every = np.concatenate([np.zeros(0), *(line.x for line in found)])
     named = bool(found and found[0].names)
-    for panel, shown in zip(axes, panels, strict=True):
+    alone = len(panels) == 1 and len(panels[0]) == 1
+    for panel, name, shown in zip(axes, titles, panels, strict=True):
         _set_scales(panel, every, "named" if named else law, found)
         for line, (label, colour) in shown:
-            told = label
+            told = ", ".join(text for text in (name, label) if text) if law else label
             if law and not named:
                 fit = estimates.slope(line.x, line.y.astype(np.float64), line.seeds, law)
-                told = _with_slope(label, fit)
+                told = _with_slope(told, fit)
                 if fit.value is not None:
                     at = np.linspace(line.x.min(), line.x.max(), 100)
                     curve = estimates.fitted(line.x, line.y, fit.value, law, at)
                     panel.plot(at, curve, color=colour, lw=1.2, alpha=0.8)
-            _quartiles(panel, line, colour, told)
+            _quartiles(panel, line, colour, told, alone)
         theory = spec.get("theory")
         if isinstance(theory, int | float) and law and not named and shown:
             line = shown[0][0]
@@ -61,10 +63,9 @@ def scaling(record: Record, spec: Spec) -> Figure:
                 panel.plot(at, curve, "--", color="0.2", lw=1.6, label=f"theory: slope {theory:g}")
         panel.set_xlabel(words.axis(x) + (", on a squared axis" if law == "gaussian" else ""))
         place_ticks(panel.xaxis, np.unique(every), found[0].names if found else ())
-        values = np.concatenate([np.zeros(0), *(line.y for line in found)]).astype(np.float64)
         if panel.get_yscale() == "log":
-            log_ticks(panel.yaxis, values)
-    axes[0].set_ylabel(words.measure(y) + _reach(record, y))
+            log_ticks(panel.yaxis)
+    axes[0].set_ylabel(wrapped(words.measure(y) + _reach(record, y)))
     legend(figure, axes)
     return figure
 
@@ -92,26 +93,32 @@ def _set_scales(panel: Any, x: np.ndarray, law: str | None, found: list[Line]) -
         panel.set_yscale("log")
 
 
-def _quartiles(panel: Any, line: Line, colour: Any, label: str) -> None:
+def _quartiles(panel: Any, line: Line, colour: Any, label: str, alone: bool) -> None:
     """Median and quartiles at each x; how many seeds have a value, where not all do."""
     there = np.isfinite(line.y) & (line.y > 0 if panel.get_yscale() == "log" else True)
     if len(line.places) > _MOST_PLACES:
         panel.plot(line.x[there], line.y[there], "o", color=colour, ms=4, alpha=0.5, lw=0,
                    label=label or None)  # fmt: skip
         return
-    rows = []
+    rows, counts = [], []
     for place in line.places:
         here = line.x == place
         values = line.y[here & there]
+        counts.append((len(values), int(here.sum())))
         if len(values):
             rows.append((place, *np.percentile(values, [25, 50, 75])))
-        if len(values) < here.sum():
+        if alone and len(values) < here.sum():
             told = f"{len(values)} of {here.sum()}"
             where: dict[str, Any] = {"xy": (place, 0.02), "xycoords": ("data", "axes fraction")}
             if len(values):
                 where = {"xy": (place, rows[-1][3]), "xytext": (0, 6),
                          "textcoords": "offset points"}  # fmt: skip
             panel.annotate(told, **where, ha="center", va="bottom", fontsize=9, color=colour)
+    least, most = min(k for k, _ in counts), max(k for k, _ in counts)
+    size = max(size for _, size in counts)
+    if not alone and least < size:
+        of = f"{least}{f' to {most}' if most > least else ''} of {size} seeds"
+        label = f"{label}, {of}" if label else of
     if rows:
         x, low, middle, high = np.array(rows).T
         panel.errorbar(x, middle, yerr=[middle - low, high - middle], fmt="o", capsize=4,
@@ -155,7 +162,7 @@ def distribution(record: Record, spec: Spec) -> Figure:
         if sum(map(len, told)) > 40 / (1 + (len(titles) > 1)):
             panel.tick_params(axis="x", rotation=30)
         panel.set_xlabel(words.axis(x) if x else "")
-    axes[0].set_ylabel(words.measure(y) + _reach(record, y))
+    axes[0].set_ylabel(wrapped(words.measure(y) + _reach(record, y)))
     legend(figure, axes)
     return figure
 
@@ -167,5 +174,7 @@ def _scale_values(panel: Any, found: list[Line]) -> None:
     if is_wide(values, 100):
         panel.set_yscale("log")
     elif len(values) and values.min() < 0 < values.max() and is_wide(np.abs(values), 100):
-        panel.set_yscale("symlog", linthresh=float(np.quantile(np.abs(values), 0.1)))
+        panel.set_yscale(
+            "symlog", linthresh=10 ** np.ceil(np.log10(np.quantile(np.abs(values), 0.1)))
+        )
         panel.axhline(0, color="0.4", lw=1)

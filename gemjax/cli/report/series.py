@@ -148,13 +148,20 @@ def pairs(record: Record, spec: Spec) -> tuple[np.ndarray, np.ndarray]:
     keys = [key for key in (ours[0].point["settings"] if ours else ())
             if _varied(ours, key) and _varied(theirs, key)
             and _varied(ours, key) & _varied(theirs, key)]  # fmt: skip
+    matches = [
+        (part, match)
+        for part in ours
+        for match in theirs
+        if all(same(part.facts.get(key), match.facts.get(key)) for key in keys)
+    ]
+    if any(len({pair[side].index for pair in matches}) < len(matches) for side in (0, 1)):
+        raise InputError("where and against: a grid point of one has several partners in the other")
     one, other = [], []
-    for part in ours:
-        for match in theirs:
-            if all(same(part.facts.get(key), match.facts.get(key)) for key in keys):
-                _, i, k = np.intersect1d(part.seeds, match.seeds, return_indices=True)
-                one.append(values_of(part, y)[i])
-                other.append(values_of(match, y)[k])
+    for part, match in matches:
+        if has(part, y) and has(match, y):
+            _, i, k = np.intersect1d(part.seeds, match.seeds, return_indices=True)
+            one.append(values_of(part, y)[i])
+            other.append(values_of(match, y)[k])
     empty = np.zeros(0)
     return np.concatenate(one or [empty]), np.concatenate(other or [empty])
 

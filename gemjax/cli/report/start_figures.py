@@ -60,7 +60,7 @@ def start_map(record: Record, spec: Spec) -> Figure:
         for told, colour, mask in _classes(found, y, norm):
             ramp = {"c": colour, "norm": norm, "cmap": "viridis"}
             fill = {"color": colour} if isinstance(colour, str) else ramp
-            panel.scatter(*at[mask].T, s=size, lw=0, label=told, **fill)
+            panel.scatter(*at[mask].T, s=size, lw=0.5, edgecolor="0.4", label=told, **fill)
         panel.set(xlabel=labels[0], ylabel=labels[1] if len(labels) > 1 else "")
     if norm is not None:
         from matplotlib.cm import ScalarMappable

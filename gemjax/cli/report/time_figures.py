@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from gemjax.cli.record import Record
 from gemjax.cli.report import words
-from gemjax.cli.report.canvas import colours, legend, new_panels, title_of
+from gemjax.cli.report.canvas import colours, legend, new_panels, title_of, wrapped
 from gemjax.cli.report.panels import Key, panels_of, told_of
 from gemjax.cli.report.series import Curves, Spec
 from gemjax.cli.report.series import curves as curves_of
@@ -35,15 +35,16 @@ def curves(record: Record, spec: Spec) -> Figure:
         drawn = _orders(shown) if y == "moments" else shown
         bands = [(c.time, np.nanpercentile(c.y, [10, 50, 90], axis=0), key) for c, key in drawn]
         signed = y == "excess_loss" and any(band[0].min() <= -ROUNDING for _, band, _ in bands)
+        alpha = 0.2 if len(bands) < 5 else 0.1
         for time, band, (label, colour) in bands:
             low, middle, high = band if signed else np.where(band > 0, band, np.nan)
             panel.plot(time, middle, color=colour, lw=2, label=label or "median")
             floor = low if signed else np.where(np.isnan(low), _least(band), low)
-            panel.fill_between(time, floor, high, color=colour, alpha=0.2, lw=0)
+            panel.fill_between(time, floor, high, color=colour, alpha=alpha, lw=0)
         _scale(panel, bands, signed, y)
         _guide(panel, bands, spec)
         panel.set_xlabel("iteration")
-    axes[0].set_ylabel(words.measure(y))
+    axes[0].set_ylabel(wrapped(words.measure(y)))
     legend(figure, axes)
     return figure
 
