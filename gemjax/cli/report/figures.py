@@ -24,6 +24,7 @@ from gemjax.cli.report import (
     words,
 )
 from gemjax.cli.report.canvas import STYLE, label_of, plain
+from gemjax.cli.report.selection import select
 from gemjax.cli.report.series import Spec
 
 _CONVERGENCE = ("loss", "duality_gap", "gradient_norm")
@@ -68,6 +69,8 @@ def _configured(record: Record, wrong: list[InputError]) -> Iterator[tuple[str, 
             if kind not in KINDS:
                 known = ", ".join(KINDS)
                 raise InputError(f"kind = {brief(repr(kind), 60)}: is unknown; known are {known}")
+            if not select(record, spec.get("where")):
+                raise InputError("where: no grid point or seed is selected")
             yield words.file_name(index, spec), KINDS[kind](record, spec)
         except InputError as error:
             wrong.append(InputError(f"figure {index + 1}: {error}"))

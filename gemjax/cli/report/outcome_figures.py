@@ -45,5 +45,6 @@ def stacked(labels: Sequence[str], codes: Sequence[np.ndarray]) -> Figure:
     axes.grid(axis="y", visible=False)
     axes.set_axisbelow(True)
     axes.set(xlim=(0, 1), xlabel="share of seeds", title=_TITLE)
-    figure.legend(loc="outside lower center", ncols=3)
+    if axes.containers:
+        figure.legend(loc="outside lower center", ncols=3)
     return figure

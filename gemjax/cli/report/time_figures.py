@@ -44,6 +44,9 @@ def curves(record: Record, spec: Spec) -> Figure:
         _scale(panel, bands, signed, y)
         _guide(panel, bands, spec)
         panel.set_xlabel("iteration")
+    if found:
+        times = np.concatenate([curve.time for curve in found])
+        axes[0].set_xlim(times.min() / 1.2, times.max() * 1.2)
     axes[0].set_ylabel(wrapped(words.measure(y)))
     legend(figure, axes)
     return figure
@@ -69,7 +72,8 @@ def _least(band: np.ndarray) -> float:
 
 
 def _scale(panel: Any, bands: list[Any], signed: bool, y: str) -> None:
-    panel.set_xscale("log")
+    if bands:
+        panel.set_xscale("log")
     ends = np.concatenate([np.zeros(0), *(band.ravel() for _, band, _ in bands)])
     if signed:  # on samples a good fit ends below the truth's own loss
         panel.set_yscale("symlog", linthresh=1e-3)
