@@ -96,13 +96,13 @@ def test_success():
 
 
 def test_success_in_panels_with_a_number_as_theory():
-    spec = {"kind": "success", "x": "n/(m log m)", "by": ["solver.mean_rule", "m"], "theory": 2.0}
+    spec = {"kind": "success", "x": "n/(m log m)", "by": ["solver.mean_rule", "m"], "theory": 1}
     figure = drawn(spec)
     assert [axes.get_title() for axes in figure.axes] == ["m = 2", "m = 3"]
     x = figure.axes[1].containers[0][0].get_xdata()
     np.testing.assert_allclose(x, np.array(NS) / (3 * np.log(3)))
-    assert all(axes.lines[-1].get_xdata() == [2.0, 2.0] for axes in figure.axes)
-    assert labels(figure) == ["mean rule = em", "theory: 2"]
+    assert all(axes.lines[-1].get_xdata() == [1, 1] for axes in figure.axes)
+    assert labels(figure) == ["mean rule = em", "theory: 1"]
 
 
 def test_success_at_names_and_more_panels_than_fit():
@@ -270,8 +270,12 @@ def test_distribution_of_mixed_signs_and_without_x():
     (axes,) = drawn({"kind": "distribution", "x": "n", "y": "excess_loss"}).axes
     assert axes.get_yscale() == "symlog"
     drawn({"kind": "distribution", "y": "loss"})
+
+
+@pytest.mark.parametrize("kind", ["distribution", "scaling"])
+def test_figures_of_numbers_refuse_flags(kind):
     with pytest.raises(InputError, match="true or false"):
-        drawn({"kind": "distribution", "x": "n", "y": "success"})
+        drawn({"kind": kind, "x": "n", "y": "success"})
 
 
 def test_map():

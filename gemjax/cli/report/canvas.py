@@ -69,7 +69,7 @@ def plain(name: str) -> str:
 
 def title_of(spec: dict[str, Any], default: str) -> str:
     """The title of a configured figure."""
-    return brief(spec.get("title") or default, 120).replace("$", r"\$")
+    return wrapped(brief(spec.get("title") or default, 120).replace("$", r"\$"), 60)
 
 
 def label_of(setting: dict[str, Any]) -> str:
@@ -109,9 +109,16 @@ def _is_dashed(handle: Any) -> bool:
     return isinstance(handle, Line2D) and handle.get_linestyle() == "--"
 
 
-def wrapped(label: str) -> str:
-    """The label of an axis, on lines that a panel is high enough for."""
-    return textwrap.fill(label, 40, break_on_hyphens=False)
+def wrapped(label: str, width: int = 40) -> str:
+    """A label on as many lines as it takes beside or above a panel."""
+    return textwrap.fill(label, width, break_on_hyphens=False)
+
+
+def label_rows(axes: Sequence[Any], label: str) -> None:
+    """Labels the y axis of the panels that all panels of a row share."""
+    for panel in axes:
+        if panel.get_subplotspec().is_first_col():
+            panel.set_ylabel(wrapped(label))
 
 
 def is_wide(values: np.ndarray, ratio: float = _WIDE) -> bool:

@@ -82,10 +82,11 @@ def _measured(record: Record, spec: Spec) -> list[tuple[dict[str, Any], Estimate
         return [({}, _over_coverage(record, spec))]
     if measure == "slope" and spec.get("x") == "iteration":
         low, high = spec.get("window") or (0, math.inf)
-        series = curves(record, spec)
-        return [
-            (c.by, _with_values(estimates.slope_in_time(c.time, c.y, (low, high)))) for c in series
-        ] or [({}, NOTHING)]
+        found = [
+            (series.by, estimates.slope_in_time(series.time, series.y, (low, high)))
+            for series in curves(record, spec)
+        ]
+        return found or [({}, NOTHING)]
     ways: dict[str, Callable[[Line], Estimate]] = {
         "rate": lambda line: estimates.rate(_flags(line.y)),
         "median": lambda line: estimates.median(line.y.astype(np.float64)),
@@ -101,10 +102,6 @@ def _measured(record: Record, spec: Spec) -> list[tuple[dict[str, Any], Estimate
         raise InputError(f'measure = "{measure}" needs x, a setting')
     plain = spec if measure in ("slope", "smallest") else {**spec, "x": None}
     return [(line.by, ways[measure](line)) for line in lines(record, plain)] or [({}, NOTHING)]
-
-
-def _with_values(estimate: Estimate) -> Estimate:
-    return estimate if estimate.value is not None else NOTHING
 
 
 def _law(spec: Spec) -> str:

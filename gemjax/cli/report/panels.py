@@ -20,7 +20,6 @@ class _Series(Protocol):
 
 Series = TypeVar("Series", bound=_Series)
 Key = tuple[str, Any]  # label and colour
-Shown = list[tuple[Series, Key]]
 
 
 def panels_of(

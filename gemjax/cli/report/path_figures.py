@@ -10,7 +10,17 @@ from matplotlib.figure import Figure
 
 from gemjax.cli.files.boundary import InputError
 from gemjax.cli.record import Record
-from gemjax.cli.report.canvas import COLOURS, MOST_PANELS, label_of, legend, new_panels, title_of
+from gemjax.cli.report.canvas import (
+    COLOURS,
+    MOST_PANELS,
+    colours,
+    label_of,
+    label_rows,
+    legend,
+    new_panels,
+    title_of,
+    wrapped,
+)
 from gemjax.cli.report.selection import Part, select
 from gemjax.cli.report.series import Spec
 
@@ -50,8 +60,9 @@ def weights(record: Record, spec: Spec) -> Figure:
     figure, axes = new_panels(titles, title, sharey=True)
     for panel, part in zip(axes, shown, strict=True):
         draw_weights(panel, part.arrays["followed_weights"], part.point["record_every"])
-    for panel in axes[1:]:
+    for panel in axes:
         panel.set_ylabel("")
+    label_rows(axes, "weight of the component")
     return figure
 
 
@@ -85,9 +96,9 @@ def _followed(record: Record, spec: Spec, name: str) -> tuple[list[Part], list[s
 def _colours(weights: np.ndarray) -> list[Any]:
     """By final weight, grey for what is dead."""
     ranks = np.argsort(np.argsort(-weights))
+    ramp = colours(int((weights >= _DEAD).sum()))
     return [
-        "0.6" if weight < _DEAD else COLOURS[rank % len(COLOURS)]
-        for weight, rank in zip(weights, ranks, strict=True)
+        "0.6" if weight < _DEAD else ramp[rank] for weight, rank in zip(weights, ranks, strict=True)
     ]
 
 
@@ -130,7 +141,7 @@ def _in_the_plane(panel: Any, means: np.ndarray, weights: np.ndarray, truth: np.
     panel.plot(*truth.T, "x", color="black", ms=9, mew=2, zorder=5)
     names = ("first", "second")
     told = "{} coordinate" if d == 2 else "{} principal direction of the true means"
-    panel.set(xlabel=told.format(names[0]), ylabel=told.format(names[1]))
+    panel.set(xlabel=told.format(names[0]), ylabel=wrapped(told.format(names[1])))
     panel.set_aspect("equal", adjustable="datalim")
 
 

@@ -13,16 +13,16 @@ from gemjax.cli.record import Record
 from gemjax.cli.report import estimates, words
 from gemjax.cli.report.canvas import (
     is_wide,
+    label_rows,
     legend,
     new_axes,
     new_panels,
     place_ticks,
     plain,
     title_of,
-    wrapped,
 )
 from gemjax.cli.report.findings import coverage_at
-from gemjax.cli.report.panels import panels_of, told_of
+from gemjax.cli.report.panels import Key, panels_of, told_of
 from gemjax.cli.report.selection import facts_of
 from gemjax.cli.report.series import Line, Spec, lines
 
@@ -41,7 +41,6 @@ def success(record: Record, spec: Spec) -> Figure:
     title += told_of(titles, found, spec)
     figure, axes = new_panels(titles, title, sharex=True, sharey=True)
     x = np.concatenate([np.zeros(0), *(line.x for line in found)])
-    theory = spec.get("theory")
     for panel, shown in zip(axes, panels, strict=True):
         for line, (label, colour) in shown:
             if line.y.dtype != bool:
@@ -53,25 +52,27 @@ def success(record: Record, spec: Spec) -> Figure:
                 fmt="o" if line.names else "o-",
                 capsize=4, color=colour, label=label or None, markersize=6,
             )  # fmt: skip
-            if theory == "coverage":
-                facts = [facts_of(point) for point in record.summary["points"]]
-                told = {"label": "probability that the start covers every cluster"}
-                panel.plot(
-                    *_coverage(line, facts, spec["x"]), "--", color=colour, lw=1.5,
-                    **(told if len(shown) == 1 else {}),
-                )  # fmt: skip
-        if theory == "coverage" and len(shown) > 1:
-            panel.plot([], [], "--", color="0.3", label="probability that the start covers")
-        if isinstance(theory, int | float):
-            across = panel.axhline if 0 <= theory <= 1 else panel.axvline
-            across(theory, color="0.3", ls="--", lw=1.5, label=f"theory: {theory:g}")
+        _draw_theory(panel, shown, record, spec)
         if is_wide(x):
             panel.set_xscale("log")
         panel.set(ylim=(-0.03, 1.03), xlabel=words.axis(spec["x"]))
         place_ticks(panel.xaxis, np.unique(x), found[0].names if found else ())
-    axes[0].set_ylabel(wrapped(words.measure(spec.get("y") or "success")))
+    label_rows(axes, words.measure(spec.get("y") or "success"))
     legend(figure, axes)
     return figure
+
+
+def _draw_theory(panel: Any, shown: list[tuple[Line, Key]], record: Record, spec: Spec) -> None:
+    """The probability of coverage for each line; or a rate below one, or a place on the x axis."""
+    theory = spec.get("theory")
+    if theory == "coverage":
+        facts = [facts_of(point) for point in record.summary["points"]]
+        for line, (_, colour) in shown:
+            panel.plot(*_coverage(line, facts, spec["x"]), "--", color=colour, lw=1.5)
+        panel.plot([], [], "--", color="0.3", label="probability that the start covers")
+    elif isinstance(theory, int | float):
+        across = panel.axhline if 0 < theory < 1 else panel.axvline
+        across(theory, color="0.3", ls="--", lw=1.5, label=f"theory: {theory:g}")
 
 
 def _given(spec: Spec) -> Spec:

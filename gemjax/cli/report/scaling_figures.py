@@ -13,13 +13,13 @@ from gemjax.cli.record import Record
 from gemjax.cli.report import estimates, words
 from gemjax.cli.report.canvas import (
     is_wide,
+    label_rows,
     legend,
     log_ticks,
     new_panels,
     place_ticks,
     plain,
     title_of,
-    wrapped,
 )
 from gemjax.cli.report.estimates import LAWS
 from gemjax.cli.report.panels import panels_of, told_of
@@ -35,6 +35,7 @@ def scaling(record: Record, spec: Spec) -> Figure:
     if law and law not in LAWS:
         raise InputError(f"law = {law!r}: is unknown; known are {', '.join(LAWS)}")
     found = lines(record, {**spec, "x": x, "y": y})
+    _check_numbers(found, y)
     titles, panels = panels_of(found, spec)
     title = title_of(spec, f"{words.brief_measure(y).capitalize()} against {words.short(x)}")
     title += told_of(titles, found, spec)
@@ -65,9 +66,14 @@ def scaling(record: Record, spec: Spec) -> Figure:
         place_ticks(panel.xaxis, np.unique(every), found[0].names if found else ())
         if panel.get_yscale() == "log":
             log_ticks(panel.yaxis)
-    axes[0].set_ylabel(wrapped(words.measure(y) + _reach(record, y)))
+    label_rows(axes, words.measure(y) + _reach(record, y))
     legend(figure, axes)
     return figure
+
+
+def _check_numbers(found: list[Line], y: str) -> None:
+    if any(line.y.dtype == bool for line in found):
+        raise InputError(f"y = {y!r}: is true or false, and this figure is of numbers")
 
 
 def _reach(record: Record, y: str) -> str:
@@ -129,8 +135,7 @@ def distribution(record: Record, spec: Spec) -> Figure:
     """All seeds' y at each x, spread sideways so that they can be told apart, and their median."""
     y, x = spec.get("y") or "loss", spec.get("x")
     found = lines(record, {**spec, "x": x, "y": y})
-    if any(line.y.dtype == bool for line in found):
-        raise InputError(f"y = {y!r}: is true or false, and a distribution is of numbers")
+    _check_numbers(found, y)
     titles, panels = panels_of(found, spec)
     title = title_of(spec, f"{words.brief_measure(y).capitalize()} of every seed, and the median")
     title += told_of(titles, found, spec)
@@ -162,7 +167,7 @@ def distribution(record: Record, spec: Spec) -> Figure:
         if sum(map(len, told)) > 40 / (1 + (len(titles) > 1)):
             panel.tick_params(axis="x", rotation=30)
         panel.set_xlabel(words.axis(x) if x else "")
-    axes[0].set_ylabel(wrapped(words.measure(y) + _reach(record, y)))
+    label_rows(axes, words.measure(y) + _reach(record, y))
     legend(figure, axes)
     return figure
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
@@ -63,8 +64,6 @@ def start_map(record: Record, spec: Spec) -> Figure:
             panel.scatter(*at[mask].T, s=size, lw=0.5, edgecolor="0.4", label=told, **fill)
         panel.set(xlabel=labels[0], ylabel=labels[1] if len(labels) > 1 else "")
     if norm is not None:
-        from matplotlib.cm import ScalarMappable
-
         figure.colorbar(ScalarMappable(norm, "viridis"), ax=axes, label=words.measure(y))
     legend(figure, axes)
     return figure

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from gemjax.cli.record import Record
 from gemjax.cli.report import words
-from gemjax.cli.report.canvas import colours, legend, new_panels, title_of, wrapped
+from gemjax.cli.report.canvas import colours, label_rows, legend, new_panels, title_of
 from gemjax.cli.report.panels import Key, panels_of, told_of
 from gemjax.cli.report.series import Curves, Spec
 from gemjax.cli.report.series import curves as curves_of
@@ -47,7 +47,7 @@ def curves(record: Record, spec: Spec) -> Figure:
     if found:
         times = np.concatenate([curve.time for curve in found])
         axes[0].set_xlim(times.min() / 1.2, times.max() * 1.2)
-    axes[0].set_ylabel(wrapped(words.measure(y)))
+    label_rows(axes, words.measure(y))
     legend(figure, axes)
     return figure
 

@@ -66,7 +66,7 @@ def short(key: str) -> str:
 
 
 def setting(key: str, value: Any) -> str:
-    """A setting with its value: n = 7, escape, no escape, 2 of a case."""
+    """A setting with its value: n = 7, escape, not escape; of a case its name alone."""
     if isinstance(value, bool):
         return short(key) if value else f"not {short(key)}"
     if isinstance(value, float):
