@@ -193,9 +193,13 @@ def _figures(otherwise: str = ", or leave them out with --no-figures") -> record
     """What draws; asked for before the work, so that a missing extra costs nothing."""
     if importlib.util.find_spec("matplotlib") is None:
         raise InputError(f"figures need matplotlib: pip install 'gemjax[plot]'{otherwise}")
-    from gemjax.cli.report import figures
+    from gemjax.cli.report import figures, page
 
-    return figures.draw
+    def draw(record: records.Record) -> None:
+        page.write(record)
+        figures.draw(record)
+
+    return draw
 
 
 def _forgiving(draw: records.Draw) -> records.Draw:

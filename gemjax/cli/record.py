@@ -110,10 +110,10 @@ def finish(
     digests = {name: digest(out / name) for name in folder.RESULTS if (out / name).exists()}
     made = {"format": FORMAT, **summary, **devices.provenance(), "sha256": digests}
     summary = json.loads(json.dumps(finite(made)))
+    summary["wall_seconds"] = round(time.perf_counter() - begun, 3)
     record = dataclasses.replace(record, summary=summary)
     if draw is not None:
         draw(record)
-    summary["wall_seconds"] = round(time.perf_counter() - begun, 3)
     write_json(out / "summary.json", summary)
     return record
 

@@ -12,8 +12,12 @@ ORDER = [
     "files.write", "files.whole", "process.devices", "process.interrupt", "files.folder",
     "files.watch", "process.cache", "process.progress", "study.settings", "study.values",
     "study.sense", "study.grid", "study.config", "study.shipped", "study.cost", "case", "paths",
-    "sensitivity", "fitting", "results", "record", "report.tables", "report.canvas",
-    "report.study_figures", "report.fit_figures", "report.figures", "study.pieces", "study.run",
+    "sensitivity", "fitting", "results", "record", "report.tables", "report.words",
+    "report.canvas", "report.selection", "report.series", "report.estimates", "report.findings",
+    "report.page", "report.panels", "report.rate_figures", "report.outcome_figures",
+    "report.time_figures", "report.scaling_figures", "report.path_figures",
+    "report.start_figures", "report.study_figures", "report.fit_figures", "report.figures",
+    "study.pieces", "study.run",
     "fit", "options", "app",
 ]
 # fmt: on

@@ -3,30 +3,77 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from gemjax.cli.files.boundary import InputError, brief
 from gemjax.cli.files.write import replacing
 from gemjax.cli.record import Record
-from gemjax.cli.report import fit_figures, study_figures
+from gemjax.cli.report import (
+    fit_figures,
+    outcome_figures,
+    path_figures,
+    rate_figures,
+    scaling_figures,
+    start_figures,
+    study_figures,
+    time_figures,
+    words,
+)
 from gemjax.cli.report.canvas import STYLE, label_of, plain
+from gemjax.cli.report.selection import select
+from gemjax.cli.report.series import Spec
 
 _CONVERGENCE = ("loss", "duality_gap", "gradient_norm")
+# What a [[figure]] may be.
+KINDS: dict[str, Callable[[Record, Spec], Figure]] = {
+    "success": rate_figures.success,
+    "outcomes": outcome_figures.outcomes,
+    "curves": time_figures.curves,
+    "scaling": scaling_figures.scaling,
+    "heat": rate_figures.heat,
+    "weights": path_figures.weights,
+    "paths": path_figures.paths,
+    "distribution": scaling_figures.distribution,
+    "map": start_figures.start_map,
+}
 _COMPONENTS = ("points", "point_weights", "means", "weights")
 
 
 def draw(record: Record) -> None:
-    """Writes the figures that a record has the arrays for into its folder."""
+    """Writes the figures that are configured, or those that a record has the arrays for.
+
+    One that cannot be drawn keeps none of the others from it; it is told at the end.
+    """
     folder = record.folder / "figures"
     folder.mkdir(exist_ok=True)
+    wrong: list[InputError] = []
+    configured = record.summary.get("figures")
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a font has not all alphabets
-        for name, figure in _figures(record):
+        for name, figure in _configured(record, wrong) if configured else _figures(record):
             with replacing(folder / f"{name}.png") as temporary:
                 figure.savefig(temporary, dpi=130, format="png")
+    if wrong:
+        raise wrong[0]
+
+
+def _configured(record: Record, wrong: list[InputError]) -> Iterator[tuple[str, Figure]]:
+    """The figures that the config asks for; what is wrong with the others."""
+    for index, spec in enumerate(record.summary["figures"]):
+        kind = spec.get("kind")
+        try:
+            if kind not in KINDS:
+                known = ", ".join(KINDS)
+                raise InputError(f"kind = {brief(repr(kind), 60)}: is unknown; known are {known}")
+            if not select(record, spec.get("where")):
+                raise InputError("where: no grid point or seed is selected")
+            yield words.file_name(index, spec), KINDS[kind](record, spec)
+        except InputError as error:
+            wrong.append(InputError(f"figure {index + 1}: {error}"))
 
 
 def _figures(record: Record) -> Iterator[tuple[str, Figure]]:

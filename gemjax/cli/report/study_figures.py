@@ -9,13 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-import gemjax as gj
 from gemjax.cli.report.canvas import COLOURS, label_of, new_axes
-from gemjax.cli.results import is_good, num_recovered, outcome_name, wilson
-
-# What is as it should be steps back; each failure keeps its colour in every picture.
-_OUTCOME_COLOURS = dict(zip(gj.Outcome, ("0.85", *COLOURS), strict=True))
-_ROUNDING = 1e-9  # a loss below the truth's by less is as low as the truth's
+from gemjax.cli.report.outcome_figures import stacked
+from gemjax.cli.report.path_figures import draw_weights
+from gemjax.cli.report.time_figures import ROUNDING
+from gemjax.cli.results import is_good, num_recovered, wilson
 
 
 def _split(varying: list[dict[str, Any]], key: str) -> list[tuple[Any, str]]:
@@ -50,25 +48,7 @@ def success(varying: list[dict[str, Any]], results: list[dict]) -> Figure:
 
 def outcomes(varying: list[dict[str, Any]], results: list[dict]) -> Figure:
     """Share of the seeds with each outcome: one bar per grid point, in the order of the config."""
-    figure, axes = new_axes(7.5, 2.2 + 0.4 * len(results))
-    codes = [arrays["outcome"] for arrays in results]
-    height = np.arange(len(codes))
-    left = np.zeros(len(codes))
-    for outcome in gj.Outcome:
-        share = np.array([np.mean(c == outcome) for c in codes])
-        if share.any():
-            axes.barh(
-                height, share, left=left, label=outcome_name(outcome), edgecolor="white",
-                color=_OUTCOME_COLOURS[outcome],
-            )  # fmt: skip
-            left += share
-    axes.set_yticks(height, [label_of(setting) or "all seeds" for setting in varying])
-    axes.invert_yaxis()
-    axes.grid(axis="y", visible=False)
-    axes.set_axisbelow(True)
-    axes.set(xlim=(0, 1), xlabel="share of seeds", title="What became of the seeds")
-    figure.legend(loc="outside lower center", ncols=3)
-    return figure
+    return stacked([*map(label_of, varying)], [arrays["outcome"] for arrays in results])
 
 
 def loss_curves(
@@ -92,10 +72,10 @@ def loss_curves(
             axes.plot(time, middle, color=colour, lw=2, label=label_of(varying[i]) or "median")
             axes.fill_between(time, low, high, color=colour, alpha=0.2, lw=0)
     axes.set_xscale("log")
-    if excess and lowest > -_ROUNDING:
+    if excess and lowest > -ROUNDING:
         axes.set_yscale("log")
         if lowest <= 0:
-            axes.set_ylim(bottom=_ROUNDING)
+            axes.set_ylim(bottom=ROUNDING)
     elif excess:
         # On samples a good fit ends below the truth's own loss.
         axes.set_yscale("symlog", linthresh=1e-3)
@@ -113,17 +93,8 @@ def loss_curves(
 def weights(followed: np.ndarray, every: int, title: str) -> Figure:
     """Weights over time (T + 1, n), one line per component, final heavy ones in colour."""
     figure, axes = new_axes(7.5, 4.8)
-    time = np.arange(len(followed)) * every
-    order = np.argsort(-followed[-1])
-    for rank, i in reversed(list(enumerate(order))):
-        heavy = rank < len(COLOURS)
-        colour = COLOURS[rank] if heavy else "0.6"
-        axes.plot(time, np.maximum(followed[:, i], 1e-12), color=colour, lw=2 if heavy else 1)
-    axes.set_xscale("symlog", linthresh=every)
-    axes.set(
-        yscale="log", ylim=(1e-6, 1.3), xlabel="iteration", ylabel="weight of the component",
-        title=f"{title}: one line per component (n = {followed.shape[1]})",
-    )  # fmt: skip
+    draw_weights(axes, followed, every)
+    axes.set_title(f"{title}: one line per component (n = {followed.shape[1]})")
     return figure
 
 

@@ -64,16 +64,19 @@ def run_table(points: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[st
     """Header and rows of text, from what summary.json says about each grid point."""
     points = [_told(point) for point in points]
     hidden = {key for key in ("failures", "num_diverged") if not any(p.get(key) for p in points)}
-    if "success_rate" in points[0]:
+    if any("success_rate" in point for point in points):
         hidden |= {"median_loss", "best_loss", "num_diverged"}
-    shown = [c for c in _COLUMNS if c[1] in points[0] and c[1] not in hidden]
+    there = set().union(*points) - hidden
+    shown = [c for c in _COLUMNS if c[1] in there]
     settings = points[0]["settings"]
+    short = [key.rpartition(".")[2] for key in settings]
+    names = [s if short.count(s) == 1 else key for key, s in zip(settings, short, strict=True)]
     rows = [
-        [str(cell(point["settings"].get(key, ""))) for key in settings]
+        ["" if (v := point["settings"].get(key)) is None else str(cell(v)) for key in settings]
         + ["none" if point.get(key) is None else form.format(point[key]) for _, key, form in shown]
         for point in points
     ]
-    return [*(key.split(".")[-1] for key in settings), *(name for name, _, _ in shown)], rows
+    return [*names, *(name for name, _, _ in shown)], rows
 
 
 def _told(point: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,229 @@
+"""Estimates with intervals of 95 %, of what the seeds of a study became."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from gemjax.cli.results import wilson
+
+_TAIL = 0.025  # on each side
+_RESAMPLES = 1000
+_BOOTSTRAP_SEED = 0
+LAWS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
+    "power": (np.log, "log {x}"),
+    "exponential": (np.asarray, "{x}"),
+    "gaussian": (np.square, "({x})²"),
+}  # log y is linear in this
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """An estimate and its interval.
+
+    Attributes:
+      value: None where there is nothing to estimate.
+      low: None where there is no interval, as with a single seed.
+      high: as `low`.
+      count: the seeds, or pairs of them, that it rests on.
+      p_value: of the test that there is no difference, where two are compared.
+      note: what has to be said about the interval.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    count: int
+    p_value: float | None = None
+    note: str = ""
+
+
+NOTHING = Estimate(None, None, None, 0)
+
+
+def rate(hits: np.ndarray) -> Estimate:
+    """A success rate with Wilson's interval."""
+    if not len(hits):
+        return NOTHING
+    successes = int(np.count_nonzero(hits))
+    return Estimate(successes / len(hits), *wilson(successes, len(hits)), len(hits))
+
+
+def median(values: np.ndarray) -> Estimate:
+    """The median of the values that there are, NaN being none, between two of them.
+
+    Exact whatever the distribution: at each end as many values lie outside as chance allows. Fewer
+    than six values allow no such interval; their range is given instead.
+    """
+    from scipy.stats import binom
+
+    ordered = np.sort(values[~np.isnan(values)])
+    count = len(ordered)
+    if not count:
+        return NOTHING
+    outside = int(binom.ppf(_TAIL, count, 0.5))  # P(fewer than these) <= 2.5 %
+    note = "" if outside > 0 else "range of the values, too few for an interval"
+    outside = max(outside, 1)
+    low, high = ordered[outside - 1], ordered[count - outside]
+    return Estimate(_middle(ordered), float(low), float(high), count, note=note)
+
+
+def _middle(ordered: np.ndarray) -> float:
+    """The median, also of infinities, whose mean may be none."""
+    low, high = ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2]
+    return float(low) if low == high else float((low + high) / 2)
+
+
+def slope(x: np.ndarray, y: np.ndarray, seeds: np.ndarray, law: str) -> Estimate:
+    """Slope of log y over x as the law has it, by least squares; the interval is a bootstrap's.
+
+    A seed is drawn together with all its x, so that what it has in common is kept.
+    """
+    there = np.isfinite(y) & (y > 0) & np.isfinite(x) & ((x > 0) | (law != "power"))
+    x, y, seeds = LAWS[law][0](x[there]), np.log(y[there]), seeds[there]
+    if len(np.unique(x)) < 2:
+        return dataclasses.replace(NOTHING, count=len(x))
+    x, y = x - x.mean(), y - y.mean()
+    _, of = np.unique(seeds, return_inverse=True)
+    sums = np.stack([np.bincount(of, part) for part in (np.ones_like(x), x, y, x * x, x * y)], 1)
+    count = len(sums)
+    value = float(_least_squares(sums.sum(axis=0)[None])[0])
+    if count == 1:
+        return Estimate(value, None, None, count, note="one seed, no interval")
+    rng = np.random.default_rng(_BOOTSTRAP_SEED)
+    times = rng.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES)
+    slopes = _least_squares(times @ sums)
+    low, high = np.quantile(slopes[~np.isnan(slopes)], [_TAIL, 1 - _TAIL])
+    return Estimate(value, float(low), float(high), count)
+
+
+def _least_squares(sums: np.ndarray) -> np.ndarray:
+    """(B,) slopes from (B, 5) sums of 1, x, y, x², xy; NaN where all x are the same."""
+    n, x, y, xx, xy = sums.T
+    spread = n * xx - x * x
+    enough = spread > 1e-9 * (1 + n * xx)
+    return np.where(enough, (n * xy - x * y) / np.where(enough, spread, 1), np.nan)
+
+
+def fitted(x: np.ndarray, y: np.ndarray, value: float, law: str, at: np.ndarray) -> np.ndarray:
+    """The law with this slope through the middle of the data, at some x."""
+    there = np.isfinite(y) & (y > 0) & np.isfinite(x) & ((x > 0) | (law != "power"))
+    of = LAWS[law][0]
+    level = np.log(y[there]).mean() - value * of(x[there]).mean()
+    return np.exp(level + value * of(at))
+
+
+def slope_in_time(time: np.ndarray, y: np.ndarray, window: tuple[float, float]) -> Estimate:
+    """Slope of log y (R, T) against log iteration in a window: the seeds' mean, Student's interval.
+
+    Values that are not positive are left out; a seed with fewer than two has no slope.
+    """
+    from scipy.stats import t
+
+    inside = (time >= window[0]) & (time <= window[1])
+    x, y = np.log(time[inside]), y[:, inside]
+    slopes = []
+    for row in y:
+        there = np.isfinite(row) & (row > 0)
+        if there.sum() > 1:
+            slopes.append(np.polyfit(x[there], np.log(row[there]), 1)[0])
+    count = len(slopes)
+    if not count:
+        return NOTHING
+    value = float(np.mean(slopes))
+    if count == 1:
+        return Estimate(value, None, None, 1, note="one seed, no interval")
+    half = t.ppf(1 - _TAIL, count - 1) * np.std(slopes, ddof=1) / math.sqrt(count)
+    return Estimate(value, float(value - half), float(value + half), count)
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> Estimate:
+    """Difference of two success rates of the same seeds, share of a minus share of b.
+
+    Interval of Agresti and Min 2005 (Statistics in Medicine 24), half a pair more in every cell of
+    the table; p-value of McNemar's exact test.
+    """
+    from scipy.stats import binomtest
+
+    count = len(a)
+    if not count:
+        return NOTHING
+    only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
+    more = count + 2
+    centre = (only_a - only_b) / more
+    half = 1.959963984540054 * math.sqrt((only_a + only_b + 1) / more - centre**2) / more**0.5
+    p = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    low, high = max(-1.0, centre - half), min(1.0, centre + half)
+    return Estimate((only_a - only_b) / count, low, high, count, p)
+
+
+def ratio(a: np.ndarray, b: np.ndarray) -> Estimate:
+    """Median of a / b over the seeds that have both; p-value of Wilcoxon's signed-rank test."""
+    from scipy.stats import wilcoxon
+
+    there = np.isfinite(a) & np.isfinite(b) & (a > 0) & (b > 0)
+    logs = np.log(a[there] / b[there])
+    if not len(logs):
+        return NOTHING
+    found, apart = median(logs), logs[logs != 0]
+    p = 1.0
+    if len(apart):
+        ties = len(np.unique(np.abs(apart))) < len(apart)
+        method = "exact" if len(apart) <= 50 and not ties else "asymptotic"
+        p = float(wilcoxon(apart, method=method).pvalue)
+    value, low, high = (
+        None if end is None else math.exp(end) for end in (found.value, found.low, found.high)
+    )
+    return Estimate(value, low, high, found.count, p, found.note)
+
+
+def smallest(x: np.ndarray, hits: np.ndarray, level: float) -> Estimate:
+    """The smallest x from which on the success rate is at least `level`; infinite if there is none.
+
+    Low: the first x after the last one at which the rate is surely below. High: the first at which
+    it is surely not.
+    """
+    places = np.unique(x)
+    if not len(places):
+        return NOTHING
+    at = [rate(hits[x == place]) for place in places]
+    reached = [found.value is not None and found.value >= level for found in at]
+    below = [i for i, ok in enumerate(reached) if not ok]
+    surely_below = [i for i, f in enumerate(at) if f.high is not None and f.high < level]
+    surely = [i for i, f in enumerate(at) if f.low is not None and f.low >= level]
+    ends = (below[-1] + 1 if below else 0, surely_below[-1] + 1 if surely_below else 0,
+            surely[0] if surely else len(places))  # fmt: skip
+    value, low, high = (float([*places, math.inf][end]) for end in ends)
+    return Estimate(value, min(low, value), max(high, value), len(hits))
+
+
+def coverage(weights: tuple[float, ...], n: int) -> float:
+    """Probability that n independent draws hit every cluster, by the clusters' weights.
+
+    That is a coupon collector's. With the number of draws Poisson, the clusters' counts are
+    independent: all but zero, they add up to n with a probability that a product of power series
+    tells, and dividing by that of n draws undoes the Poisson. All terms are positive, so that
+    nothing cancels.
+    """
+    return _coverage(tuple(weights), int(n))
+
+
+@functools.lru_cache(maxsize=4096)
+def _coverage(weights: tuple[float, ...], n: int) -> float:
+    from scipy.special import gammaln
+
+    if len(weights) > n or min(weights) <= 0:
+        return 0.0
+    rates = n * np.array(weights, np.float64) / sum(weights)
+    counts = np.arange(1, n + 1)
+    hit = counts * np.log(rates)[:, None] - gammaln(counts + 1) - rates[:, None]
+    total = np.zeros(n + 1)
+    total[0] = 1.0
+    for row in np.exp(hit):
+        total = np.convolve(total, np.concatenate([[0.0], row]))[: n + 1]
+    drawn = math.exp(n * math.log(n) - math.lgamma(n + 1) - n)
+    return min(1.0, float(total[n]) / drawn)

@@ -1,0 +1,109 @@
+"""Settings, columns and numbers in plain words, for axes, legends and pages alike."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from gemjax.cli.results import cell
+
+_SHORT = {
+    "model.num_components": "n", "truth.num_components": "m", "truth.separation": "Δ",
+    "separation": "Δ", "truth.dim": "d", "target.num_samples": "N", "solver.step_size": "η",
+    "solver.weight_steps": "K", "solver.num_iterations": "T", "n/m": "n / m",
+    "n/(m log m)": "n / (m log m)", "truth.weights": "weights of the truth",
+}  # fmt: skip
+_LONG = {
+    "n": "number of components n", "m": "number of true components m", "d": "dimension d",
+    "N": "number of points N", "Δ": "separation Δ (noise standard deviations)",
+    "η": "step size η", "K": "weight steps per iteration K", "T": "number of iterations T",
+    "n / m": "components per cluster n / m",
+}  # fmt: skip
+_MEASURES = {
+    "success": "share of seeds that recover the truth",
+    "recovered": "share of seeds with the truth's means",
+    "covered": "share of seeds that start in every cluster",
+    "loss": "loss (nats per point)",
+    "excess_loss": "loss above the truth's (nats per point)",
+    "duality_gap": "duality gap of the weights (nats per point)",
+    "gradient_norm": "norm of the mean gradient",
+    "rms_distance": "RMS distance to the truth (noise standard deviations)",
+    "mean_error": "largest error of a mean (noise standard deviations)",
+    "weight_error": "largest error of a weight",
+    "stray_mass": "weight of stray components",
+    "surplus_mass": "surplus of weight",
+    "moments": "difference of moments to the truth's",
+    "iterations": "iterations to the excess loss",
+    "num_iterations": "iterations run",
+    "num_active": "components with weight",
+    "num_distinct": "distinct components",
+    "num_insertions": "components inserted",
+    "largest_rise": "largest rise of the loss (nats per point)",
+    "entry_iteration": "iterations until entry",
+    "entry_loss": "loss at entry (nats per point)",
+    "outcome": "outcome",
+    "iteration": "iteration",
+}
+
+
+def number(value: float | None) -> str:
+    """Three digits that count: 0.0123, 12300, 1.2e-07."""
+    if value is None:
+        return "none"
+    if not math.isfinite(value):
+        return {math.inf: "∞", -math.inf: "-∞"}.get(value, "none")
+    return f"{float(f'{value:.3g}'):g}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """The ends of an interval: 0.3 to 0.4."""
+    return "none" if low is None or high is None else f"{number(low)} to {number(high)}"
+
+
+def short(key: str) -> str:
+    """A setting in a legend: n, Δ, mean rule."""
+    return _SHORT.get(key) or key.rpartition(".")[2].replace("_", " ")
+
+
+def setting(key: str, value: Any) -> str:
+    """A setting with its value: n = 7, escape, not escape; of a case its name alone."""
+    if isinstance(value, bool):
+        return short(key) if value else f"not {short(key)}"
+    if isinstance(value, float):
+        return f"{short(key)} = {value:g}"
+    told = str(cell(value)) if value is not None else "none"
+    return told if key == "case" else f"{short(key)} = {told}"
+
+
+def selection(where: dict[str, Any] | None) -> str:
+    """What a selection keeps: n = 7 or 20, covered."""
+    texts = []
+    for key, value in (where or {}).items():
+        first, *others = value if isinstance(value, list) and value else [value]
+        told = setting(key, first)
+        rest = (setting(key, other) for other in others)
+        texts.append(" or ".join([told, *(text.removeprefix(f"{short(key)} = ") for text in rest)]))
+    return ", ".join(texts)
+
+
+def axis(key: str) -> str:
+    """The label of an axis on which a setting or a column is."""
+    return _LONG.get(short(key)) or measure(key)
+
+
+def measure(name: str) -> str:
+    """What a column holds."""
+    if name.startswith("outcome."):
+        return f"share of seeds with outcome {name.partition('.')[2]}"
+    return _MEASURES.get(name) or short(name)
+
+
+def brief_measure(name: str) -> str:
+    """A column within a sentence, without units: excess loss."""
+    head, _, outcome = name.partition(".")
+    return outcome if head == "outcome" and outcome else name.replace("_", " ")
+
+
+def file_name(index: int, figure: dict[str, Any]) -> str:
+    """Of a configured figure, without its ending: 1-success."""
+    return f"{index + 1}-{figure['kind']}"

@@ -1,0 +1,342 @@
+"""The configured figures: each kind is drawn from a record, and its artists hold its numbers."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+import gemjax as gj
+from gemjax.cli.files.boundary import InputError
+from gemjax.cli.record import Record
+from gemjax.cli.report import estimates, figures
+from gemjax.cli.report.canvas import COLOURS, OUTCOME_COLOURS, STYLE, colours
+from gemjax.cli.report.figures import KINDS
+from gemjax.cli.results import wilson
+
+S, T, NS = 20, 30, (3, 6, 12, 30)
+TIME = (np.arange(T) + 1) * 10
+
+
+def hits(n, m):
+    return max(0, min(S - 1, 3 * n // m))
+
+
+def record_of(folder=Path("nowhere"), d=1, ms=(2, 3), deltas=(4.0,), **more):
+    """Seed 0 diverges; the first ones after it recover the truth, in n Δ² iterations."""
+    points, grid = [], []
+    for m in ms:
+        for delta in deltas:
+            for n in NS:
+                rng = np.random.default_rng(100 * m + n)
+                settings = {"truth.num_components": m, "truth.separation": delta,
+                            "model.num_components": n, "solver.mean_rule": "em"}  # fmt: skip
+                shape = {"n": n, "m": m, "d": d, "N": 99, "separation": delta,
+                         "truth_weights": [1 / m] * m}  # fmt: skip
+                points.append({"settings": settings, "shape": shape, "record_every": 10,
+                               "reach": 1e-6, "truth_loss": 1.0})  # fmt: skip
+                good = (np.arange(S) > 0) & (np.arange(S) <= hits(n, m))
+                excess = np.linspace(1, 2, S)[:, None] * m * TIME**-2.0
+                weights = np.full((T + 1, n), 1 / n)
+                weights[:, 0] = np.geomspace(1 / n, 1e-9, T + 1)
+                starts = rng.normal(size=(S, n, d))
+                starts[:, 0] = 0.0
+                grid.append({
+                    "status": (np.arange(S) == 0).astype(int), "recovered": good,
+                    "outcome": np.where(good, 0, np.where(np.arange(S) == 0, 7, 1)),
+                    "covered": good, "loss": 1 + excess[:, -1],
+                    "excess_loss": excess[:, -1] * np.where(np.arange(S) % 2, 1, -1e-4),
+                    "iterations": np.where(good, n * delta**2, 0), "history_loss": 1 + excess,
+                    "history_duality_gap": excess, "history_rms_distance": excess**0.5,
+                    "history_moments": -excess[..., None] * 10.0 ** -np.arange(6),
+                    "start_means": starts, "followed_weights": weights,
+                    "followed_means": np.cumsum(rng.normal(size=(T + 1, n, d)), axis=0),
+                    "truth_means": rng.normal(size=(m, d)),
+                })  # fmt: skip
+    record = Record(folder, "run", {"points": points, **more})
+    record.__dict__["grid"] = grid
+    return record
+
+
+RECORD = record_of()
+LAW = record_of(deltas=(2.0, 4.0, 8.0))
+
+
+def drawn(spec, record=RECORD):
+    """A figure that was rendered, too: what only shows then is an error here."""
+    with mpl.rc_context(STYLE):
+        figure = KINDS[spec["kind"]](record, spec)
+        figure.canvas.draw()
+    return figure
+
+
+def labels(figure):
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def test_success():
+    spec = {"kind": "success", "x": "n", "by": ["m"], "theory": "coverage", "title": "Rates"}
+    figure = drawn(spec)
+    (axes,) = figure.axes
+    assert axes.get_title() == "Rates"
+    assert axes.get_xscale() == "log"
+    assert axes.get_xlabel() == "number of components n"
+    for m, container in zip((2, 3), axes.containers, strict=True):
+        line, _, (bars,) = container
+        assert line.get_xdata().tolist() == [*NS]
+        counts = [hits(n, m) for n in NS]
+        np.testing.assert_allclose(line.get_ydata(), np.array(counts) / S)
+        ends = np.array([segment[:, 1] for segment in bars.get_segments()])
+        np.testing.assert_allclose(ends, [wilson(k, S) for k in counts], atol=1e-12)
+    dashed = [line for line in axes.lines if line.get_linestyle() == "--" and len(line.get_xdata())]
+    for m, line in zip((2, 3), dashed, strict=True):
+        expected = [estimates.coverage((1 / m,) * m, int(n)) for n in line.get_xdata()]
+        np.testing.assert_allclose(line.get_ydata(), expected)
+    assert labels(figure) == ["m = 2", "m = 3", "probability that the start covers"]
+
+
+def test_success_in_panels_with_a_number_as_theory():
+    spec = {"kind": "success", "x": "n/(m log m)", "by": ["solver.mean_rule", "m"], "theory": 1}
+    figure = drawn(spec)
+    assert [axes.get_title() for axes in figure.axes] == ["m = 2", "m = 3"]
+    x = figure.axes[1].containers[0][0].get_xdata()
+    np.testing.assert_allclose(x, np.array(NS) / (3 * np.log(3)))
+    assert all(axes.lines[-1].get_xdata() == [1, 1] for axes in figure.axes)
+    assert labels(figure) == ["mean rule = em", "theory: 1"]
+
+
+def test_success_at_names_and_more_panels_than_fit():
+    record = record_of(ms=range(2, 11))
+    figure = drawn({"kind": "success", "x": "solver.mean_rule", "by": ["n", "m"]}, record)
+    assert len(figure.axes) == 6
+    assert "6 of 9 panels" in figure.get_suptitle()
+    assert [t.get_text() for t in figure.axes[-1].get_xticklabels()] == ["em"]
+
+
+def test_outcomes():
+    figure = drawn({"kind": "outcomes", "by": ["m"]})
+    (axes,) = figure.axes
+    bars = {c.get_label(): [b.get_width() for b in c] for c in axes.containers}
+    shares = [sum(hits(n, m) for n in NS) / (len(NS) * S) for m in (2, 3)]
+    np.testing.assert_allclose(bars["recovered"], shares)
+    np.testing.assert_allclose(bars["diverged"], 1 / S)
+    np.testing.assert_allclose(np.sum([*bars.values()], axis=0), 1)
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["m = 2", "m = 3"]
+    assert len(drawn({"kind": "outcomes"}).axes[0].containers[0]) == len(RECORD.grid)
+
+
+def test_curves():
+    figure = drawn({"kind": "curves", "by": ["m"], "theory": -2, "window": [50, 200]})
+    (axes,) = figure.axes
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    for m, line in zip((2, 3), axes.lines, strict=False):
+        np.testing.assert_allclose(line.get_xdata(), TIME)
+        middle = np.median(np.linspace(1, 2, S)[1:]) * m
+        np.testing.assert_allclose(line.get_ydata(), middle * TIME**-2.0, rtol=1e-6)
+    guide = axes.lines[2]
+    x, y = guide.get_xdata(), guide.get_ydata()
+    assert x[1] == 200
+    assert y[1] == pytest.approx(axes.lines[0].get_ydata()[19])
+    assert np.log(y[1] / y[0]) / np.log(x[1] / x[0]) == pytest.approx(-2)
+    assert labels(figure) == ["m = 2", "m = 3", "$T^{-2}$"]
+
+
+@pytest.mark.parametrize("y", ["duality_gap", "rms_distance", "loss"])
+def test_curves_of_other_histories(y):
+    (axes,) = drawn({"kind": "curves", "y": y}).axes
+    assert axes.get_yscale() == "log"
+    assert len(axes.lines) == 1
+
+
+def test_curves_of_moments():
+    figure = drawn({"kind": "curves", "y": "moments", "by": ["m"]})
+    assert [axes.get_title() for axes in figure.axes] == ["m = 2", "m = 3"]
+    ends = [line.get_ydata()[-1] for line in figure.axes[0].lines]
+    np.testing.assert_allclose(np.diff(np.log10(ends)), -1)
+    assert labels(figure) == [f"order {k}" for k in range(1, 7)]
+
+
+def test_curves_of_nothing_but_zeros_and_below_the_truths():
+    record = record_of()
+    for arrays in record.grid:
+        arrays["history_duality_gap"] = np.zeros((S, T))
+        arrays["history_loss"] = arrays["history_loss"] - 0.01
+    drawn({"kind": "curves", "y": "duality_gap"}, record)
+    (axes,) = drawn({"kind": "curves"}, record).axes
+    assert axes.get_yscale() == "symlog"
+
+
+def test_scaling():
+    spec = {"kind": "scaling", "x": "truth.separation", "y": "iterations", "law": "power",
+            "theory": 2, "where": {"n": 6, "m": 2}}  # fmt: skip
+    figure = drawn(spec, LAW)
+    (axes,) = figure.axes
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    (container,) = axes.containers
+    np.testing.assert_allclose(container[0].get_ydata(), 6 * np.array([2.0, 4.0, 8.0]) ** 2)
+    assert axes.get_ylabel().replace("\n", " ") == "iterations to the excess loss 1e-06"
+    # A seed that diverged or failed has no iterations; the fit is exact.
+    assert [text.get_text() for text in axes.texts] == [f"{hits(6, 2)} of {S}"] * 3
+    assert labels(figure) == ["slope 2 (2 to 2)", "theory: slope 2"]
+
+
+@pytest.mark.parametrize(("law", "scale"), [("exponential", "linear"), ("gaussian", "function")])
+def test_scaling_of_other_laws(law, scale):
+    spec = {"kind": "scaling", "x": "separation", "y": "iterations", "by": ["n", "m"], "law": law}
+    figure = drawn(spec, LAW)
+    assert [axes.get_xscale() for axes in figure.axes] == [scale] * 2
+    told = labels(figure)
+    assert len(told) == 2 * len(NS)
+    assert told[0].startswith("m = 2, n = 3: slope")
+    assert told[0].endswith(f"{hits(3, 2)} of {S} seeds")
+
+
+def test_scaling_without_any_value():
+    record = record_of()
+    for arrays in record.grid:
+        arrays["iterations"] = np.zeros(S)
+    (axes,) = drawn({"kind": "scaling", "x": "n", "law": "power", "theory": 1}, record).axes
+    assert [text.get_text() for text in axes.texts] == [f"0 of {2 * S}"] * len(NS)
+
+
+def test_heat():
+    figure = drawn({"kind": "heat", "x": "n", "by": ["m"]})
+    axes, bar = figure.axes
+    cells = axes.collections[0].get_array()
+    np.testing.assert_allclose(cells, [[hits(n, m) / S for n in NS] for m in (2, 3)])
+    assert [t.get_text() for t in axes.texts] == [f"{v:.3g}" for v in cells.ravel()]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["2", "3"]
+    assert "recover" in bar.get_ylabel()
+    record = record_of()
+    record.grid[1]["iterations"] = np.zeros(S)
+    axes, bar = drawn({"kind": "heat", "x": "n", "y": "iterations", "by": ["m"]}, record).axes
+    assert [t.get_text() for t in axes.texts][:3] == ["48", "none", "192"]
+
+
+def test_weights():
+    figure = drawn({"kind": "weights", "where": {"m": 2, "n": [3, 12]}})
+    assert [axes.get_title() for axes in figure.axes] == ["n = 3", "n = 12"]
+    assert [len(axes.lines) for axes in figure.axes] == [3, 12]
+
+
+def test_paths_in_one_dimension():
+    figure = drawn({"kind": "paths", "where": {"m": 2, "n": 6}})
+    (axes,) = figure.axes
+    ways = [c for c in axes.collections if hasattr(c, "get_segments")]
+    assert len(ways) == 5  # the sixth is dead
+    means = RECORD.grid[1]["followed_means"][..., 0]
+    np.testing.assert_allclose(np.array(ways[0].get_segments())[:, 1, 1], means[1:, 1])
+    assert any(line.get_linestyle() == "--" for line in axes.lines)
+    crosses = next(line for line in axes.lines if line.get_marker() == "x")
+    np.testing.assert_allclose(crosses.get_ydata(), RECORD.grid[1]["truth_means"][:, 0])
+    assert labels(figure) == ["start", "end (area: weight)", "true mean", "weight ends below 1e-06"]
+
+
+@pytest.mark.parametrize("d", [2, 4])
+@pytest.mark.parametrize("m", [1, 2, 5])
+def test_paths_in_the_plane(d, m):
+    record = record_of(d=d, ms=[m])
+    (axes,) = drawn({"kind": "paths", "where": {"n": 6}}, record).axes
+    arrays = record.grid[1]
+    ways = [line for line in axes.lines if len(line.get_xdata()) == T + 1]
+    assert len(ways) == 6
+    assert axes.get_aspect() == 1
+    crosses = next(line for line in axes.lines if line.get_marker() == "x")
+    plane = np.array(crosses.get_data())
+    truth = arrays["truth_means"].T
+    if d == 2:
+        np.testing.assert_allclose(plane, truth)
+        np.testing.assert_allclose(np.array(ways[0].get_data()).T, arrays["followed_means"][:, 0])
+    elif m > 1:  # no other plane shows more of their spread
+        spread = np.linalg.svd(truth - truth.mean(axis=1, keepdims=True))[1][:2]
+        shown = np.linalg.norm(plane - plane.mean(axis=1, keepdims=True))
+        assert shown == pytest.approx(np.linalg.norm(spread))
+
+
+def test_distribution():
+    figure = drawn({"kind": "distribution", "x": "n", "y": "iterations", "by": ["m"]})
+    (axes,) = figure.axes
+    assert [t.get_text() for t in axes.get_xticklabels()] == [*map(str, NS)]
+    points = [line for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata())]
+    counts = [len(line.get_xdata()) for line in points]
+    assert counts == [hits(n, m) for m in (2, 3) for n in NS]
+    for line in points:
+        assert np.ptp(line.get_xdata()) < 0.4
+    bars = [line.get_ydata()[0] for line in axes.lines if line.get_marker() == "None"]
+    assert bars[::2] == bars[1::2] == [n * 16 for _ in (2, 3) for n in NS]
+
+
+def test_distribution_of_mixed_signs_and_without_x():
+    (axes,) = drawn({"kind": "distribution", "x": "n", "y": "excess_loss"}).axes
+    assert axes.get_yscale() == "symlog"
+    drawn({"kind": "distribution", "y": "loss"})
+
+
+@pytest.mark.parametrize("kind", ["distribution", "scaling"])
+def test_figures_of_numbers_refuse_flags(kind):
+    with pytest.raises(InputError, match="true or false"):
+        drawn({"kind": kind, "x": "n", "y": "success"})
+
+
+def test_map():
+    figure = drawn({"kind": "map", "where": {"n": 6, "m": 2}})
+    (axes,) = figure.axes
+    by_label = {c.get_label(): c for c in axes.collections if len(c.get_offsets())}
+    assert by_label.keys() == {"recovered", "one-fits-many", "diverged"}
+    starts, outcome = (RECORD.grid[1][name] for name in ("start_means", "outcome"))
+    recovered = starts[outcome == 0][:, [1, 2], 0]  # all begin with the same first mean
+    np.testing.assert_allclose(by_label["recovered"].get_offsets(), recovered)
+    face = by_label["one-fits-many"].get_facecolor()[0]
+    assert mpl.colors.same_color(face, OUTCOME_COLOURS[gj.Outcome.ONE_FITS_MANY])
+    assert axes.get_xlabel() == "start of mean 2"
+
+
+def test_map_of_numbers_and_rates():
+    figure = drawn({"kind": "map", "y": "loss", "by": ["n"], "where": {"m": 2}})
+    *panels, bar = figure.axes
+    assert [axes.get_title() for axes in panels] == [f"n = {n}" for n in NS]
+    np.testing.assert_allclose(panels[0].collections[-1].get_array(), RECORD.grid[0]["loss"][1:])
+    assert "loss" in bar.get_ylabel()
+    figure = drawn({"kind": "map", "y": "success", "where": {"n": 6}}, record_of(d=2))
+    assert labels(figure) == ["no success", "success"]
+    assert figure.axes[0].get_xlabel() == "start of mean 2, coordinate 1"
+
+
+@pytest.mark.parametrize("kind", sorted({*KINDS} - {"map", "paths", "weights"}))
+def test_nothing_to_draw_is_an_empty_figure(kind):
+    drawn({"kind": kind, "where": {"n": 99}, "by": ["m"], "theory": 1, "law": "power"})
+
+
+@pytest.mark.parametrize("kind", ["map", "paths", "weights"])
+def test_what_was_not_followed_is_told(kind):
+    record = record_of()
+    for arrays in record.grid:
+        for name in ("start_means", "followed_means", "followed_weights"):
+            del arrays[name]
+    with pytest.raises(InputError, match="no grid point selected"):
+        drawn({"kind": kind}, record)
+
+
+def test_colours_are_told_apart_by_name_or_by_rank():
+    assert colours(7) == [*COLOURS]
+    ramp = colours(12)
+    assert len({tuple(colour) for colour in ramp}) == 12
+    lightness = [np.dot(colour[:3], [0.2, 0.7, 0.1]) for colour in ramp]
+    assert lightness == sorted(lightness)
+
+
+def test_configured_figures_are_drawn_and_no_others(tmp_path):
+    specs = [{"kind": "success", "x": "n", "by": None, "where": None}, {"kind": "curves"}]
+    record = record_of(tmp_path, figures=specs)
+    figures.draw(record)
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
+        "1-success.png", "2-curves.png"
+    }  # fmt: skip
+
+
+def test_what_is_wrong_with_one_keeps_none_of_the_others_from_being_drawn(tmp_path):
+    specs = [{"kind": "bar"}, {"kind": "success", "x": "size"}, {"kind": "heat", "by": ["m"]},
+             {"kind": "success", "where": {"n": 99}}]  # fmt: skip
+    with pytest.raises(InputError, match=r"figure 1: kind = 'bar': is unknown; known are success"):
+        figures.draw(record_of(tmp_path, figures=specs))
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["3-heat.png"]
