@@ -22,7 +22,7 @@ except ImportError as error:
     )
 
 from gemjax import __version__
-from gemjax.cli import fit, options
+from gemjax.cli import compare, fit, options
 from gemjax.cli import record as records
 from gemjax.cli.files import folder
 from gemjax.cli.files.boundary import InputError, brief
@@ -168,6 +168,28 @@ def studies_command() -> None:
     told = {name: loaded.shown["study"].get("title") for name, loaded in found.items()}
     width = max(map(len, told))
     print("\n".join(f"{name:{width}}  {title or '-'}" for name, title in told.items()))
+
+
+@app.command(name="compare")
+def compare_command(
+    a: Annotated[Path, typer.Argument(metavar="RUN_A", help="Folder of a finished run.")],
+    b: Annotated[Path, typer.Argument(metavar="RUN_B", help="Of another one.")],
+    picture: Annotated[
+        Path | None, typer.Option(help="Where to draw; by default runs/A-against-B.png.")
+    ] = None,
+    force: options.Force = False,
+    no_figures: options.NoFigures = False,
+) -> None:
+    """Compare two runs, seed by seed: success, final loss, iterations, with intervals.
+
+    Grid points are compared where all settings agree that vary in both; seed s with seed s, which
+    are one start where both runs have the same sweep.seed, truth and model.
+
+    Example: gemjax compare runs/exact_vs_over runs/escape
+    """
+    if not no_figures:
+        _figures()
+    compare.run(a, b, None if no_figures else compare.place(a, b, picture, force), tell=_say)
 
 
 @app.command(name="draw")

@@ -161,24 +161,28 @@ def difference(a: np.ndarray, b: np.ndarray) -> Estimate:
     return Estimate((only_a - only_b) / count, low, high, count, p)
 
 
-def ratio(a: np.ndarray, b: np.ndarray) -> Estimate:
-    """Median of a / b over the seeds that have both; p-value of Wilcoxon's signed-rank test."""
+def shift(a: np.ndarray, b: np.ndarray) -> Estimate:
+    """Median of a - b, pair by pair; p-value of Wilcoxon's signed-rank test."""
     from scipy.stats import wilcoxon
 
-    there = np.isfinite(a) & np.isfinite(b) & (a > 0) & (b > 0)
-    logs = np.log(a[there] / b[there])
-    if not len(logs):
-        return NOTHING
-    found, apart = median(logs), logs[logs != 0]
-    p = 1.0
+    by = a - b
+    found, apart = median(by), by[by != 0]
+    p = None if not len(by) else 1.0
     if len(apart):
         ties = len(np.unique(np.abs(apart))) < len(apart)
         method = "exact" if len(apart) <= 50 and not ties else "asymptotic"
         p = float(wilcoxon(apart, method=method).pvalue)
+    return dataclasses.replace(found, p_value=p)
+
+
+def ratio(a: np.ndarray, b: np.ndarray) -> Estimate:
+    """Median of a / b over the seeds that have both; p-value of Wilcoxon's signed-rank test."""
+    there = np.isfinite(a) & np.isfinite(b) & (a > 0) & (b > 0)
+    found = shift(np.log(a[there]), np.log(b[there]))
     value, low, high = (
         None if end is None else math.exp(end) for end in (found.value, found.low, found.high)
     )
-    return Estimate(value, low, high, found.count, p, found.note)
+    return Estimate(value, low, high, found.count, found.p_value, found.note)
 
 
 def smallest(x: np.ndarray, hits: np.ndarray, level: float) -> Estimate:

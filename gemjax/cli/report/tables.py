@@ -23,7 +23,7 @@ def show(record: Record) -> None:
     if record.command == "run":
         points = summary["points"]
         name = summary.get("source", "study")  # an earlier version did not say
-        _print(f"{name}: {len(points)} grid point{'s' * (len(points) > 1)}", *run_table(points))
+        show_table(f"{name}: {len(points)} grid point{'s' * (len(points) > 1)}", *run_table(points))
         print(end)
         return
     inserted, columns = summary.get("num_insertions"), summary["components"]["columns"]
@@ -31,7 +31,7 @@ def show(record: Record) -> None:
         pairs = zip(record.components["means"], record.components["weights"], strict=True)
         rows = [[*(f"{v:.6g}" for v in mean), f"{weight:.4f}"] for mean, weight in pairs]
         title = f"{brief(Path(summary['data']).name, 60)}: the heaviest of {len(rows)} components"
-        _print(title, [*(brief(name, 40) for name in columns), "weight"], rows[:_MOST_SHOWN])
+        show_table(title, [*(brief(name, 40) for name in columns), "weight"], rows[:_MOST_SHOWN])
     print(
         f"loss {_number(summary['loss_nats_per_point'], '.6f')} nats per point, "
         f"{summary['num_active']} components with weight"
@@ -114,7 +114,8 @@ def _number(value: float | None, form: str = ".2g") -> str:
     return "none" if value is None else format(value, form)
 
 
-def _print(title: str, header: list[str], rows: list[list[str]]) -> None:
+def show_table(title: str, header: list[str], rows: list[list[str]]) -> None:
+    """Prints a table of text."""
     plain: Any = {"markup": False, "emoji": False}  # names are the user's own
     console = Console(**plain)
     if not console.is_terminal:

@@ -108,6 +108,8 @@ def run(
         held.check()
         # The seconds are those of this process, which read so many seeds back from earlier ones.
         summary |= {"source": config.name, "num_seeds_read_back": read_back, **config.shown}
+        if len(seeds := {point.sweep.seed for point in config.points}) == 1:
+            summary["sweep_seed"] = seeds.pop()
         write_csv(out / "results.csv", *results.seed_rows(config.varying, grid))
         return record.finish(Record(out, "run", summary), grid, components, draw, begun)
 

@@ -20,11 +20,11 @@ def configs() -> dict[str, Path]:
 
 def find(given: Path) -> Path:
     """A config by its path, or one that ships by its name."""
-    if given.exists() or given.suffix or len(given.parts) > 1:
+    known, name = configs(), given.name.removesuffix(".toml")
+    if given.exists() or len(given.parts) > 1 or (given.suffix and name not in known):
         return given
-    known = configs()
-    if given.name in known:
-        return known[given.name]
-    near = difflib.get_close_matches(given.name[:60], list(known), n=1)
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name[:60], list(known), n=1)
     hint = f"did you mean {near[0]!r}?" if near else "`gemjax studies` lists those that ship"
     raise InputError(f"{brief(given)}: no such file, and no study of that name; {hint}")
