@@ -162,8 +162,11 @@ def test_curves_of_nothing_but_zeros_and_below_the_truths():
         arrays["history_duality_gap"] = np.zeros((S, T))
         arrays["history_loss"] = arrays["history_loss"] - 0.01
     drawn({"kind": "curves", "y": "duality_gap"}, record)
-    (axes,) = drawn({"kind": "curves"}, record).axes
-    assert axes.get_yscale() == "symlog"
+    below = [axes.get_yscale() for axes in drawn({"kind": "curves"}, record).axes]
+    assert below == ["symlog"]
+    record.grid[0]["history_loss"] += 0.01  # one panel of several without negative values
+    figure = drawn({"kind": "curves", "by": ["solver.mean_rule", "n"]}, record)
+    assert [axes.get_yscale() for axes in figure.axes] == ["symlog"] * len(NS)
 
 
 def test_scaling():

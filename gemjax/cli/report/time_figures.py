@@ -31,18 +31,25 @@ def curves(record: Record, spec: Spec) -> Figure:
     title = title_of(spec, f"{words.brief_measure(y).capitalize()}: median, 10 % to 90 % band")
     title += told_of(titles, found, spec, which)
     figure, axes = new_panels(titles, title, sharex=True, sharey=True)
-    for panel, shown in zip(axes, panels, strict=True):
-        drawn = _orders(shown) if y == "moments" else shown
-        bands = [(c.time, np.nanpercentile(c.y, [10, 50, 90], axis=0), key) for c, key in drawn]
-        signed = y == "excess_loss" and any(band[0].min() <= -ROUNDING for _, band, _ in bands)
+    shown = [_orders(panel) if y == "moments" else panel for panel in panels]
+    drawn = [
+        [(c.time, np.nanpercentile(c.y, [10, 50, 90], axis=0), key) for c, key in panel]
+        for panel in shown
+    ]
+    every = [band for bands in drawn for band in bands]
+    signed = y == "excess_loss" and any(band[0].min() <= -ROUNDING for _, band, _ in every)
+    for panel, bands in zip(axes, drawn, strict=True):
         alpha = 0.2 if len(bands) < 5 else 0.1
         for time, band, (label, colour) in bands:
             low, middle, high = band if signed else np.where(band > 0, band, np.nan)
             panel.plot(time, middle, color=colour, lw=2, label=label or "median")
             floor = low if signed else np.where(np.isnan(low), _least(band), low)
             panel.fill_between(time, floor, high, color=colour, alpha=alpha, lw=0)
-        _scale(panel, bands, signed, y)
-        _guide(panel, bands, spec)
+        _scale(panel, every, signed, y)
+        if spec.get("window"):
+            panel.axvspan(*spec["window"], color="0.92", lw=0, zorder=0)
+        if not signed:
+            _guide(panel, bands, spec)
         panel.set_xlabel("iteration")
     if found:
         times = np.concatenate([curve.time for curve in found])
@@ -87,10 +94,8 @@ def _scale(panel: Any, bands: list[Any], signed: bool, y: str) -> None:
 
 
 def _guide(panel: Any, bands: list[Any], spec: Spec) -> None:
-    """The power that theory gives through the data's end, and the window of the fit."""
+    """The power that theory gives, through the data's end or the window's."""
     theory, window = spec.get("theory"), spec.get("window")
-    if window:
-        panel.axvspan(*window, color="0.92", lw=0, zorder=0)
     if not isinstance(theory, int | float):
         return
     for time, (_, middle, _), _ in bands:
