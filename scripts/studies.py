@@ -1,8 +1,8 @@
 """Runs the studies that come along and writes their pages: docs/studies/ and the table of findings.
 
-    python scripts/studies.py                    all of them; what is finished is not run again
-    python scripts/studies.py pruning rates      some
-    python scripts/studies.py --draw             only pages and pictures, from runs that are there
+python scripts/studies.py                    all of them; what is finished is not run again
+python scripts/studies.py pruning rates      some
+python scripts/studies.py --draw             only pages and pictures, from runs that are there
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "studies"
 HEAD = """# What the theory says, and what is found
 
-Each study is a config that ships with gemjax, run by its name: `gemjax run pruning`, or in a few seconds
-`gemjax run pruning --fast`. Change a line of it, and it is a study of your question. `python scripts/studies.py` runs all of them,
-goes on where it was stopped, and writes these pages, the pictures and this table; nothing in them is typed.
+Each study is a config that ships with gemjax and is run by its name: `gemjax run pruning`, or in
+seconds `gemjax run pruning --fast`. Change a line of it, and it is a study of your question.
+`python scripts/studies.py` runs all of them, goes on where it was stopped, and writes these pages,
+the pictures and this table; nothing in them is typed.
 
-"agrees" is *yes* where the 95 % interval of everything measured lies within what theory says, *no* where some interval lies
-outside of it, *partly* where some reaches across, and a dash where theory says nothing.
+"agrees?" is *yes* where the 95 % interval of everything that is measured lies within what theory
+says, *no* where one lies outside of it, *partly* where one reaches across, and a dash where theory
+says nothing.
 """
 
 

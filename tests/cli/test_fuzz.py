@@ -32,7 +32,9 @@ MORE = [
     "truth.weights", "truth.means", "target.num_nodes", "target.path", "target.columns",
     "target.scale", "target.on_disk", "model.rank", "solver.method", "solver.monotone",
     "solver.tolerance", "solver.active_weight", "escape.every", "escape.stall", "sweep.batch_size",
-    "report.reach", "report.follow", "solver.nonsense", "nonsense.key",
+    "report.reach", "report.follow", "report.path", "report.moments", "report.starts",
+    "report.sensitivity", "report.tolerance", "model.means", "model.jitter", "model.weights",
+    "grid.zip", "study.claim", "figure.kind", "finding.where", "case.name", "fast.sweep", "solver.nonsense", "nonsense.key",
 ]  # fmt: skip
 # Texts of values that no config should hold, in TOML; most are refused before anything is fitted.
 VALUES = [
@@ -40,7 +42,8 @@ VALUES = [
     "[[]]", "{}", '""', '"x"', '"²"', '"a\\u0000b"', '"\\n"', '"[red]$_$"', "1979-05-27",
     "[1, 'a']", str(2**31), str(2**32 - 1), str(2**63), str(10**30), "1" * 400, "1" * 5000,
     "0x" + "f" * 5000, '"' + "a" * 5000 + '"', "[" * 50 + "1" + "]" * 50, "[" * 2000, "0.5.5", "=",
-    "[0.2, 0.3, 0.5]", "[[0.0, 1.0], [5.0, 5.0]]", "[1e30, 1.0, 1.0]", '"population"', '"file"',
+    "[0.2, 0.3, 0.5]", '"stream"', "[2, 3]", '[["truth.separation", "sweep.seed"]]',
+    "[[0.0, 1.0], [5.0, 5.0]]", "[1e30, 1.0, 1.0]", '"population"', '"file"',
     '"gone.csv"', '"float64x"', "1", "2", "3", "0.25", "1.0", "17.0",
 ]  # fmt: skip
 

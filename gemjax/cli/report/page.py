@@ -25,7 +25,7 @@ def write(record: Record) -> None:
         write_text(record.folder / "report.md", text)
 
 
-def page(record: Record, picture: Callable[[str], str]) -> str:
+def page(record: Record, picture: Callable[[str], str], config: str = "config.toml") -> str:
     """The page as Markdown; `picture` leads from a figure's name to its address."""
     summary = record.summary
     study, source = summary.get("study") or {}, summary.get("source") or "the config"
@@ -54,7 +54,7 @@ def page(record: Record, picture: Callable[[str], str]) -> str:
         inner = f"<summary>All {len(rows)} grid points</summary>"
         table = f"<details>\n{inner}\n\n{table}\n\n</details>"
     parts += ["## Results", table, "## How to run it again", f"    gemjax run {_code(source)}"]
-    parts += ["All settings are in [config.toml](config.toml).", _provenance(summary)]
+    parts += [f"All settings are in [{config}]({config}).", _provenance(summary)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -173,6 +173,7 @@ class FindingTable:
     measure: str | None = _key(None, choices=MEASURES)
     y: str | None = None
     x: str | None = None
+    by: tuple[str, ...] | None = None
     where: dict | None = None
     against: dict | None = None
     law: str | None = _key(None, choices=LAWS)
