@@ -85,11 +85,12 @@ def _build(point: GridPoint, folder: Path, where: str) -> Case:
             f"[truth] has dimension {truth.means.shape[1]}, the data of {point.target.path} "
             f"{target.shape[1]}; they must agree: see truth.dim, truth.means, target.columns"
         )
-    judge = target
     if isinstance(target, gj.Stream):
         assert truth is not None  # checked with the config
         key = jax.random.key(point.target.seed)
-        judge = gj.empirical(gj.sample(key, truth, point.target.num_samples))
+        judge: Any = gj.empirical(gj.sample(key, truth, point.target.num_samples))
+    else:
+        judge = target
     truth_loss = None if truth is None else float(gj.loss(truth, judge))
     case = Case(
         point, truth, truth_loss, target, judge, columns, units, _init(point.model, truth, dtype),

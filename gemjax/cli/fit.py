@@ -134,7 +134,7 @@ def _write_assignments(
             np.lib.format.write_array_header_1_0(table, {**header, "shape": (N, n)})
         for first in range(0, N, _ROWS):
             rows = slice(first, first + _ROWS)
-            block = np.asarray(gj.responsibilities(mixture, at.target.read(rows)[0]))
+            block = np.asarray(gj.responsibilities(mixture, at.judge.read(rows)[0]))
             nearest[rows] = block.argmax(axis=1)
             if table is not None:
                 table.write(block.tobytes())

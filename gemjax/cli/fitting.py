@@ -72,6 +72,7 @@ def _with_report(case: Case, found: Found, first_seed: int, num_seeds: int) -> F
             found = found._replace(sensitivity=sensitivity.of_seeds(case, stacked))
             _wait(found.sensitivity)
     if report.starts:
+        assert case.truth is not None  # checked with the config
         covered = jax.vmap(gj.covers, in_axes=(0, None))(stacked, case.truth)
         found = found._replace(starts=stacked, covered=covered)
     return found
@@ -103,7 +104,7 @@ def fit_best(
         fit: Any = case.start(seed)
         if seed == 0 and case.point.report.certificate and case.target.shape[0] <= _AHEAD_POINTS:
             # Of no use, but for its program, which is compiled while the fit runs.
-            ahead.append(_aside.submit(gj.certificate, fit, case.target, case.search_key))
+            ahead.append(_aside.submit(gj.certificate, fit, case.judge, case.search_key))
         records = []
         for done in range(0, T, segment):
             fit = _go_on(case, fit, min(segment, T - done), 1, mesh)
@@ -115,7 +116,7 @@ def fit_best(
         good = int(fit.status) != gj.Status.DIVERGED
         fit = jax.tree.map(np.asarray, fit)
         if S > 1:
-            losses.append(float(gj.loss(fit.mixture, case.target)) if good else float("inf"))
+            losses.append(float(gj.loss(fit.mixture, case.judge)) if good else float("inf"))
         history = jax.tree.map(lambda *parts: np.concatenate(parts), *records)
         fits.append(dataclasses.replace(fit, history=history))
     wait(ahead)

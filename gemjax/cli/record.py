@@ -126,9 +126,9 @@ def in_units(case: Case, means: Any, weights: Any) -> tuple[Arrays, dict[str, An
     # Rounding leaves the weights of a float32 fit a few 1e-7 from summing to one.
     weights = np.asarray(weights, np.float64)
     arrays = {"means": case.units.to_data(means), "weights": weights / weights.sum()}
-    N, d = case.target.shape
+    N, d = case.judge.shape
     if d <= 2:
-        points, point_weights = case.target.read(slice(None, None, -(-N // _MOST_DRAWN)))
+        points, point_weights = case.judge.read(slice(None, None, -(-N // _MOST_DRAWN)))
         arrays |= {"points": case.units.to_data(points), "point_weights": point_weights}
     told = {"columns": case.columns, "scale": float(case.units.scale), "num_points": N}
     return arrays, {"components": told}

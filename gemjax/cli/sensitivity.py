@@ -53,7 +53,8 @@ def _gradients(
     starts: gj.Mixture, static: tuple[Any, ...],
 ) -> tuple[Knobs, Knobs]:  # fmt: skip
     def both(start: gj.Mixture) -> tuple[Knobs, Knobs]:
-        knobs = Knobs(solver.step_size, solver.weight_step_size, separation, start.means)
+        given: Any = (solver.step_size, solver.weight_step_size, separation, start.means)
+        knobs = Knobs(*given)
         value = lambda knobs: ends(solver, truth, separation, key, start, static, knobs)  # noqa: E731
         return jax.jacrev(value)(knobs)  # the gradients of both from one run forward
 

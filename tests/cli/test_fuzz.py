@@ -34,7 +34,8 @@ MORE = [
     "solver.tolerance", "solver.active_weight", "escape.every", "escape.stall", "sweep.batch_size",
     "report.reach", "report.follow", "report.path", "report.moments", "report.starts",
     "report.sensitivity", "report.tolerance", "model.means", "model.jitter", "model.weights",
-    "grid.zip", "study.claim", "figure.kind", "finding.where", "case.name", "fast.sweep", "solver.nonsense", "nonsense.key",
+    "grid.zip", "study.claim", "figure.kind", "finding.where", "case.name", "fast.sweep",
+    "solver.nonsense", "nonsense.key",
 ]  # fmt: skip
 # Texts of values that no config should hold, in TOML; most are refused before anything is fitted.
 VALUES = [
