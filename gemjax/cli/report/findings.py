@@ -121,8 +121,10 @@ _PAIRED = {"difference": estimates.difference, "ratio": estimates.ratio}
 
 
 def _paired(record: Record, spec: Spec, measure: str) -> Estimate:
-    if not spec.get("against"):
-        raise InputError(f'measure = "{measure}" needs against, a selection like where')
+    if not (spec.get("against") or spec.get("against_y")):
+        raise InputError(
+            f'measure = "{measure}" needs against, a selection like where, or against_y, a column'
+        )
     a, b = pairs(record, spec)
     if not len(a):
         return NOTHING

@@ -140,11 +140,14 @@ def curves(record: Record, spec: Spec) -> list[Curves]:
 def pairs(record: Record, spec: Spec) -> tuple[np.ndarray, np.ndarray]:
     """The y of two selections, `where` and `against`, of the same seeds at matching settings.
 
-    A setting has to match if it varies in both selections and they share values of it.
+    Or of one selection y and `against_y`. A setting has to match if it varies in both selections and they share values of it.
     """
     y = spec.get("y") or "success"
-    check_known(parts_of(record), y, "y")
-    ours, theirs = select(record, spec.get("where")), select(record, spec.get("against"))
+    other_y = spec.get("against_y") or y
+    for name, column in (("y", y), ("against_y", other_y)):
+        check_known(parts_of(record), column, name)
+    ours = select(record, spec.get("where"))
+    theirs = select(record, spec.get("against") or spec.get("where"))
     keys = [key for key in (ours[0].point["settings"] if ours else ())
             if _varied(ours, key) and _varied(theirs, key)
             and _varied(ours, key) & _varied(theirs, key)]  # fmt: skip
@@ -158,10 +161,10 @@ def pairs(record: Record, spec: Spec) -> tuple[np.ndarray, np.ndarray]:
         raise InputError("where and against: a grid point of one has several partners in the other")
     one, other = [], []
     for part, match in matches:
-        if has(part, y) and has(match, y):
+        if has(part, y) and has(match, other_y):
             _, i, k = np.intersect1d(part.seeds, match.seeds, return_indices=True)
             one.append(values_of(part, y)[i])
-            other.append(values_of(match, y)[k])
+            other.append(values_of(match, other_y)[k])
     empty = np.zeros(0)
     return np.concatenate(one or [empty]), np.concatenate(other or [empty])
 

@@ -176,6 +176,7 @@ class FindingTable:
     by: tuple[str, ...] | None = None
     where: dict | None = None
     against: dict | None = None
+    against_y: str | None = None
     law: str | None = _key(None, choices=LAWS)
     window: tuple[float, ...] | None = None
     level: float | None = _key(None, above=0)
