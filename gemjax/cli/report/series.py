@@ -140,7 +140,8 @@ def curves(record: Record, spec: Spec) -> list[Curves]:
 def pairs(record: Record, spec: Spec) -> tuple[np.ndarray, np.ndarray]:
     """The y of two selections, `where` and `against`, of the same seeds at matching settings.
 
-    Or of one selection y and `against_y`. A setting has to match if it varies in both selections and they share values of it.
+    Or of one selection y and `against_y`. A setting has to match if it varies in both selections
+    and they share values of it.
     """
     y = spec.get("y") or "success"
     other_y = spec.get("against_y") or y
