@@ -32,8 +32,18 @@ def test_all_blocks_are_accounted_for():
         [".venv/bin/python", "-m"],
         ["gemjax", "fit"],
     ]
-    assert "configs/exact_vs_over.toml" in BASH[0]
+    assert BASH[0].split()[-3:] == ["run", "exact_vs_over", "--fast"]
     assert (ROOT / "configs" / "exact_vs_over.toml").exists()
+
+
+def test_toml_block_runs(tmp_path):
+    (study,) = (code for language, code in BLOCKS if language == "toml")
+    (tmp_path / "my.toml").write_text(study, encoding="utf-8")
+    changes = ["--set", "sweep.num_seeds=2", "--set", "solver.num_iterations=5"]
+    command = [sys.executable, "-m", "gemjax.cli", "run", "my.toml", *changes]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "my" / "figures" / "1-success.png").exists()
 
 
 def test_bash_fit_block_runs(tmp_path):

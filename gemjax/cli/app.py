@@ -86,7 +86,7 @@ def run_command(
     A run may be stopped at any moment; the same command with --resume goes on to the same results.
     Exit codes: 0 done, 1 failed (disk, device, memory), 2 bad input, 75 SIGTERM, 130 Ctrl-C.
 
-    Example: gemjax run configs/exact_vs_over.toml --set sweep.num_seeds=8 --out runs/quick
+    Example: gemjax run exact_vs_over --set sweep.num_seeds=8 --out runs/quick
     """
     if not no_cache:
         cache.keep_compiled()
