@@ -216,6 +216,16 @@ def test_heat():
     assert [t.get_text() for t in axes.texts][:3] == ["48", "none", "192"]
 
 
+def test_heat_with_panels():
+    """The second key of `by` makes panels, and seeds are not pooled over it."""
+    figure = drawn({"kind": "heat", "x": "solver.mean_rule", "by": ["n", "m"]})
+    *panels, _ = figure.axes
+    assert [axes.get_title() for axes in panels] == ["m = 2", "m = 3"]
+    for axes, m in zip(panels, (2, 3), strict=True):
+        cells = axes.collections[0].get_array()
+        np.testing.assert_allclose(cells[:, 0], [hits(n, m) / S for n in NS])
+
+
 def test_weights():
     figure = drawn({"kind": "weights", "where": {"m": 2, "n": [3, 12]}})
     assert [axes.get_title() for axes in figure.axes] == ["n = 3", "n = 12"]

@@ -14,6 +14,7 @@ from gemjax.cli.files.write import replacing
 from gemjax.cli.record import Record
 from gemjax.cli.report import (
     fit_figures,
+    heat_figures,
     outcome_figures,
     path_figures,
     rate_figures,
@@ -34,7 +35,7 @@ KINDS: dict[str, Callable[[Record, Spec], Figure]] = {
     "outcomes": outcome_figures.outcomes,
     "curves": time_figures.curves,
     "scaling": scaling_figures.scaling,
-    "heat": rate_figures.heat,
+    "heat": heat_figures.heat,
     "weights": path_figures.weights,
     "paths": path_figures.paths,
     "distribution": scaling_figures.distribution,

@@ -1,8 +1,8 @@
-"""Success over the grid: as lines with intervals, and as a grid of shares."""
+"""Success against a setting, as lines with intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,8 @@ from gemjax.cli.report.canvas import (
     is_wide,
     label_rows,
     legend,
-    new_axes,
     new_panels,
     place_ticks,
-    plain,
     title_of,
 )
 from gemjax.cli.report.findings import coverage_at
@@ -90,53 +88,3 @@ def _coverage(line: Line, facts: Sequence[dict], x: str) -> tuple[np.ndarray, np
     known = {i: coverage_at(fact) for i, fact in there.items()}
     own = np.array([known[i] for i in line.points], np.float64)  # None is NaN
     return line.places, np.array([own[line.x == place].mean() for place in line.places])
-
-
-def heat(record: Record, spec: Spec) -> Figure:
-    """x against the first of `by`: the success rate, or the median of y, in every cell."""
-    spec = {"x": "n", **_given(spec)}
-    by = list(spec.get("by") or ())
-    if not by:
-        raise InputError('kind = "heat" needs by, the setting of its rows')
-    found = lines(record, {**spec, "by": by[:1]})
-    figure, axes = new_axes(7.5, 4.6)
-    columns = np.unique(np.concatenate([np.zeros(0), *(line.x for line in found)]))
-    is_rate = all(line.y.dtype == bool for line in found)
-    measure: Callable[[np.ndarray], Any] = np.mean if is_rate else _median
-    cells = np.full((len(found), len(columns)), np.nan)
-    for row, line in enumerate(found):
-        for place in line.places:
-            cells[row, np.searchsorted(columns, place)] = measure(line.at(place))
-    y = spec.get("y") or "success"
-    wide = not is_rate and is_wide(cells, 30)
-    shown = np.log10(cells) if wide else cells
-    if cells.size:
-        ends: dict[str, Any] = {"vmin": 0, "vmax": 1} if is_rate else {}
-        image = axes.pcolormesh(np.ma.masked_invalid(shown), cmap="viridis", edgecolor="w", **ends)
-        figure.colorbar(image, ax=axes, label=f"{'log₁₀ of ' * wide}{words.measure(y)}")
-        for row, column in np.ndindex(cells.shape):
-            dark = np.isfinite(cells[row, column]) and image.norm(shown[row, column]) < 0.55
-            axes.text(
-                column + 0.5, row + 0.5, words.number(float(cells[row, column])), ha="center",
-                va="center", color="white" if dark else "black",
-                fontsize=min(12.0, 90 / max(cells.shape)),
-            )  # fmt: skip
-    names = found[0].names if found else ()
-    told = [names[int(c)] if names else f"{c:.3g}" for c in columns]
-    axes.set_xticks(np.arange(len(columns)) + 0.5, [plain(text) for text in told])
-    rows = [_value(line.by[by[0]]) for line in found]
-    axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
-    axes.grid(visible=False)
-    default = "Success rate" if is_rate else f"Median of {words.brief_measure(y)}"
-    axes.set(xlabel=words.axis(spec["x"]), ylabel=words.axis(by[0]))
-    axes.set_title(title_of(spec, default))
-    return figure
-
-
-def _median(values: np.ndarray) -> float:
-    there = values[np.isfinite(values)]
-    return float(np.median(there)) if len(there) else np.nan
-
-
-def _value(value: Any) -> str:
-    return plain(words.setting("case", value)) if not isinstance(value, float) else f"{value:.3g}"
