@@ -20,11 +20,10 @@ from gemjax.cli.report import (
     rate_figures,
     scaling_figures,
     start_figures,
-    study_figures,
     time_figures,
     words,
 )
-from gemjax.cli.report.canvas import STYLE, label_of, plain
+from gemjax.cli.report.canvas import STYLE, plain
 from gemjax.cli.report.selection import select
 from gemjax.cli.report.series import Spec
 
@@ -93,26 +92,32 @@ def _figures(record: Record) -> Iterator[tuple[str, Figure]]:
 
 
 def _study(record: Record) -> Iterator[tuple[str, Figure]]:
-    points, results = record.summary["points"], record.grid
-    varying = [point["settings"] for point in points]
-    every = [point["record_every"] for point in points]
-    if _have(record, "recovered", "status") and "model.num_components" in varying[0]:
-        yield "success", study_figures.success(varying, results)
-    if _have(record, "outcome") and any(arrays["outcome"].any() for arrays in results):
-        yield "outcomes", study_figures.outcomes(varying, results)
+    for name, spec in _usual(record):
+        yield name, KINDS[spec["kind"]](record, spec)
+
+
+def _usual(record: Record) -> Iterator[tuple[str, Spec]]:
+    """What is drawn of a run whose config asks for nothing."""
+    points = record.summary["points"]
+    keys = list(points[0]["settings"])
+
+    def against(x: str) -> Spec:
+        return {"x": x, "by": [key for key in keys if key != x]}
+
+    if _have(record, "recovered", "status") and "model.num_components" in keys:
+        yield "success", {"kind": "success", **against("model.num_components")}
+    if _have(record, "outcome") and any(arrays["outcome"].any() for arrays in record.grid):
+        yield "outcomes", {"kind": "outcomes"}
     if _have(record, "history_loss", "status"):
-        floors = [point.get("truth_loss") for point in points]
-        yield "loss", study_figures.loss_curves(varying, results, floors, every)
-    for i, arrays in enumerate(results):
-        if "followed_weights" in arrays:
-            title = label_of(varying[i]) or "Weights over time"
-            figure = study_figures.weights(arrays["followed_weights"], every[i], title)
-            yield "weights" if len(results) == 1 else f"weights-{i}", figure
-    against = {"truth.separation": study_figures.iterations}
-    against["solver.mean_rule"] = study_figures.mean_rules
-    draw = next((against[key] for key in against if key in varying[0]), None)
-    if draw is not None and _have(record, "iterations"):
-        yield "iterations", draw(varying, results, points[0]["reach"])
+        y = "loss" if points[0].get("truth_loss") is None else "excess_loss"
+        yield "loss", {"kind": "curves", "y": y, "by": keys}
+    followed = [i for i, arrays in enumerate(record.grid) if "followed_weights" in arrays]
+    for i in followed:
+        name = "weights" if len(record.grid) == 1 else f"weights-{i}"
+        yield name, {"kind": "weights", "where": points[i]["settings"]}
+    x = next((key for key in ("truth.separation", "solver.mean_rule") if key in keys), None)
+    if x is not None and _have(record, "iterations"):
+        yield "iterations", {"kind": "scaling", "y": "iterations", **against(x)}
 
 
 def _have(record: Record, *names: str) -> bool:

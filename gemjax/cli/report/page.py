@@ -137,6 +137,6 @@ def _provenance(summary: dict[str, Any]) -> str:
     versions = [f"{name} {summary[name]}" for name in ("gemjax", "jax", "numpy", "python")
                 if name in summary]  # fmt: skip
     device = f"{summary.get('num_devices', 1)} x {summary.get('device', 'unknown device')}"
-    seconds = summary.get("wall_seconds")
-    time = [] if seconds is None else [f"{seconds:.0f} s"]
+    seconds = summary.get("compute_seconds")
+    time = [] if seconds is None else [f"{seconds:.0f} s of fitting"]
     return f"Made with {_text(', '.join([*versions, device, *time]))}."

@@ -41,9 +41,10 @@ def curves(record: Record, spec: Spec) -> Figure:
     for panel, bands in zip(axes, drawn, strict=True):
         alpha = 0.2 if len(bands) < 5 else 0.1
         for time, band, (label, colour) in bands:
-            low, middle, high = band if signed else np.where(band > 0, band, np.nan)
+            whole = signed or y == "loss"
+            low, middle, high = band if whole else np.where(band > 0, band, np.nan)
             panel.plot(time, middle, color=colour, lw=2, label=label or "median")
-            floor = low if signed else np.where(np.isnan(low), _least(band), low)
+            floor = low if whole else np.where(np.isnan(low), _least(band), low)
             panel.fill_between(time, floor, high, color=colour, alpha=alpha, lw=0)
         _scale(panel, every, signed, y)
         if spec.get("window"):
@@ -82,6 +83,8 @@ def _scale(panel: Any, bands: list[Any], signed: bool, y: str) -> None:
     if bands:
         panel.set_xscale("log")
     ends = np.concatenate([np.zeros(0), *(band.ravel() for _, band, _ in bands)])
+    if y == "loss":  # of either sign, and of no scale of its own
+        return
     if signed:  # on samples a good fit ends below the truth's own loss
         panel.set_yscale("symlog", linthresh=1e-3)
         panel.axhline(0, color="0.4", lw=1)

@@ -55,7 +55,7 @@ def read(
     arrays = read_arrays(path)
     if arrays is None or not np.array_equal(arrays.pop("origin", np.array(0)), told):
         return None
-    whole = {"batch"}
+    whole = {"batch", "seconds"}
     if point.report.follow and piece.first_seed == 0:
         whole |= set(FOLLOWED)
     per_seed = {name: array for name, array in arrays.items() if name not in whole}
@@ -65,10 +65,11 @@ def read(
 
 def _fits(arrays: dict[str, np.ndarray], point: GridPoint) -> bool:
     """Whether what is not per seed is as it must be."""
-    batch = arrays["batch"]
+    batch, seconds = arrays["batch"], arrays["seconds"]
     is_pair = batch.shape == (2,) and batch.dtype.kind == "i"
+    is_time = seconds.shape == () and seconds.dtype == np.float64 and bool(seconds >= 0)
     weights, means = map(arrays.get, FOLLOWED)
-    good = bool(is_pair and 1 <= batch[0] <= batch[1] < 2**31)
+    good = bool(is_time and is_pair and 1 <= batch[0] <= batch[1] < 2**31)
     if weights is None or means is None:
         return good
     shape = (point.num_records + 1, point.model.num_components)

@@ -176,6 +176,7 @@ def _compute(
         with watch.kept(at.point.target.on_disk):
             found, batch = batches.run(at.seed_size, wanted, block, tell)
             arrays = results.arrays_of(found, at.point) | {"batch": np.array([batch, wanted])}
+            arrays["seconds"] = np.array(time.perf_counter() - begun)
             if at.point.report.follow and piece.first_seed == 0:
                 arrays |= paths.followed(at)
         if held is not None:
@@ -200,10 +201,11 @@ def _assemble(
     config: Config, place: Path, plan: list[Piece], cases: list[Case]
 ) -> tuple[dict[str, Any], list[Arrays], Arrays]:
     """The pieces as a record: summary, arrays of each grid point, and components to draw."""
-    points, grid = [], []
+    points, grid, seconds = [], [], 0.0
     for index, at in enumerate(cases):
         loaded = [_loaded(place / piece.name) for piece in plan if piece.point == index]
         used, wanted = np.stack([arrays.pop("batch") for arrays in loaded]).T
+        seconds += sum(float(arrays.pop("seconds")) for arrays in loaded)
         halved = used[used < wanted]
         whole = {k: loaded[0].pop(k) for k in FOLLOWED if k in loaded[0]}
         if at.truth is not None and whole:
@@ -226,4 +228,4 @@ def _assemble(
     if at.truth is None:  # a picture of the last grid point's best seed
         best = int(np.argmin(arrays["loss"]))
         components, told = record.in_units(at, arrays["means"][best], arrays["weights"][best])
-    return {"points": points, **told}, grid, components
+    return {"points": points, "compute_seconds": round(seconds, 3), **told}, grid, components
