@@ -92,9 +92,13 @@ def test_every_figure_has_a_name_that_is_removed(finished):
     from gemjax.cli.files.folder import is_own
 
     source = Path(figures.__file__).read_text(encoding="utf-8")
-    names = re.findall('(?:yield|else) f?"([a-z]+)', source)
+    names = re.findall('yield "([a-z]+)|name = "([a-z]+)', source)
+    names = [first or second for first, second in names]
     assert len(names) >= 6
-    assert all(is_own("figures", f"{name}.png") for name in [*names, "weights-12"])
+    configured = [f"{number}-{kind}" for number, kind in enumerate(figures.KINDS, 1)]
+    every = [*names, *configured, "weights-12"]
+    assert all(is_own("figures", f"{name}.png") for name in every)
+    assert not is_own("figures", "mine.png")
 
 
 @pytest.mark.parametrize("name", ["results.csv", "history.npz"])

@@ -31,7 +31,7 @@ def study(tmp_path, findings=FINDINGS, repeat=1, **more):
         grid.append({"status": np.zeros(S, int), "recovered": np.arange(S) < hits})
     summary = {
         "points": points, "findings": findings, "source": "clusters.toml", "gemjax": "1.0",
-        "jax": "2.0", "device": "cpu: cpu", "num_devices": 1, "wall_seconds": 12.3,
+        "jax": "2.0", "device": "cpu: cpu", "num_devices": 1, "compute_seconds": 12.3,
         "figures": [{"kind": "success", "title": "Rates", "caption": "All *seeds*."},
                     {"kind": "heat"}],
         "study": {"title": "Clusters", "claim": "n = 2 m log m | is enough", "source": "Smith 2020",
@@ -59,7 +59,7 @@ def test_the_page(tmp_path):
     assert "*All \\*seeds\\*.*" in lines
     assert "    gemjax run clusters.toml" in lines
     assert "[config.toml](config.toml)" in text
-    assert lines[-1].startswith("Made with gemjax 1.0, jax 2.0, 1 x cpu: cpu, 12 s")
+    assert lines[-1].startswith("Made with gemjax 1.0, jax 2.0, 1 x cpu: cpu, 12 s of fitting")
 
 
 def test_every_finding_is_in_the_table_and_the_words(tmp_path):
@@ -116,6 +116,6 @@ def test_write(tmp_path):
 
 def test_pages_of_two_machines_differ_in_the_last_line_alone(tmp_path):
     one = pages.page(study(tmp_path), str)
-    other = pages.page(study(tmp_path, device="gpu: H100", wall_seconds=1.0, jax="3"), str)
+    other = pages.page(study(tmp_path, device="gpu: H100", compute_seconds=1.0, jax="3"), str)
     assert one != other
     assert one.splitlines()[:-1] == other.splitlines()[:-1]

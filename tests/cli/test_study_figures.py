@@ -141,11 +141,20 @@ def test_curves():
     assert labels(figure) == ["m = 2", "m = 3", "$T^{-2}$"]
 
 
-@pytest.mark.parametrize("y", ["duality_gap", "rms_distance", "loss"])
+@pytest.mark.parametrize("y", ["duality_gap", "rms_distance"])
 def test_curves_of_other_histories(y):
     (axes,) = drawn({"kind": "curves", "y": y}).axes
     assert axes.get_yscale() == "log"
     assert len(axes.lines) == 1
+
+
+def test_curves_of_the_loss_may_be_of_either_sign():
+    record = record_of()
+    for arrays in record.grid:
+        arrays["history_loss"] = arrays["history_loss"] - 2
+    (axes,) = drawn({"kind": "curves", "y": "loss"}, record).axes
+    assert axes.get_yscale() == "linear"
+    assert np.isfinite(axes.lines[0].get_ydata()).all()
 
 
 def test_curves_of_moments():
