@@ -1,12 +1,13 @@
 """Configs: the grid, the defaults, and one clear line for everything that is wrong."""
 
+import re
 from pathlib import Path
 
 import pytest
 import tomli_w
 
 from gemjax.cli.files.read import InputError
-from gemjax.cli.study import config
+from gemjax.cli.study import config, settings, values
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -98,6 +99,19 @@ def test_bad_configs_name_file_key_and_value(tables, message):
     with pytest.raises(InputError, match=message) as error:
         build(**tables)
     assert str(error.value).startswith("study.toml: ")
+
+
+def test_the_documentation_names_every_key():
+    text = (ROOT / "docs" / "configs.md").read_text(encoding="utf-8")
+    for table, fields in values.FIELDS.items():
+        (row,) = (
+            (line for line in text.split("\n") if re.match(rf"\| `\[+{table}\]+`", line))
+            if (table != "grid")
+            else (text,)
+        )
+        assert all(f"`{key}`" in row or f"`{key} = " in row for key in fields), table
+    for name in (*settings.FIGURES, *settings.MEASURES, *settings.LAWS):
+        assert name in text
 
 
 def test_a_truth_is_needed_for_draws():
