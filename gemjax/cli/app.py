@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -25,11 +24,11 @@ from gemjax import __version__
 from gemjax.cli import compare, fit, options
 from gemjax.cli import record as records
 from gemjax.cli.files import folder
-from gemjax.cli.files.boundary import InputError, brief
+from gemjax.cli.files.boundary import InputError
 from gemjax.cli.process import cache, devices
 from gemjax.cli.process.interrupt import STOPPED, Ended, one_line, sigterm
 from gemjax.cli.process.progress import Display, Progress
-from gemjax.cli.report import tables
+from gemjax.cli.show import close_stdout, drawing, forgiving, say, show
 from gemjax.cli.study import config, run, shipped
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="markdown")
@@ -99,7 +98,7 @@ def run_command(
         devices.join()
     chosen = devices.choose(device_request)
     out = out or Path("runs") / "-".join(filter(None, (path.stem, size)))
-    draw = None if no_figures else _forgiving(_figures())
+    draw = None if no_figures else forgiving(drawing())
     advice = functools.partial(folder.advice, out)
     with one_line(advice), sigterm(advice) as end_if_terminated, Display("seeds") as display:
 
@@ -112,7 +111,7 @@ def run_command(
             tell=display.tell,
         )  # fmt: skip
     if record is not None:  # else another process of this run has it
-        _show(record)
+        show(record)
 
 
 @app.command(name="fit")
@@ -145,7 +144,7 @@ def fit_command(
     loaded = options.config_of(settings, data)
     # x.csv.gz and x.csv both go to runs/x.
     out = out or Path("runs") / data.name.split(".")[0]
-    draw = None if no_figures else _forgiving(_figures())
+    draw = None if no_figures else forgiving(drawing())
     end = one_line(lambda: "there is no result")
     with options.named(), end, Display("iterations", remaining=True) as display:
         record = fit.run(
@@ -153,7 +152,7 @@ def fit_command(
             chosen=devices.choose(device_request), draw=draw, on_progress=display.show,
             tell=display.tell,
         )  # fmt: skip
-    _show(record)
+    show(record)
 
 
 @app.command(name="studies")
@@ -188,8 +187,8 @@ def compare_command(
     Example: gemjax compare runs/exact_vs_over runs/escape
     """
     if not no_figures:
-        _figures()
-    compare.run(a, b, None if no_figures else compare.place(a, b, picture, force), tell=_say)
+        drawing()
+    compare.run(a, b, None if no_figures else compare.place(a, b, picture, force), tell=say)
 
 
 @app.command(name="draw")
@@ -200,7 +199,7 @@ def draw_command(
 
     Example: gemjax draw runs/exact_vs_over
     """
-    draw = _figures("")
+    draw = drawing("")
     with one_line(lambda: "not all figures are drawn"), records.opened(path) as record:
         try:
             draw(record)
@@ -208,59 +207,7 @@ def draw_command(
             raise
         except Exception as error:
             raise InputError(f"{path}: its arrays are not those of its summary: {error}") from error
-    _show(record)
-
-
-def _figures(otherwise: str = ", or leave them out with --no-figures") -> records.Draw:
-    """What draws; asked for before the work, so that a missing extra costs nothing."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise InputError(f"figures need matplotlib: pip install 'gemjax[plot]'{otherwise}")
-    from gemjax.cli.report import figures, page
-
-    def draw(record: records.Record) -> None:
-        page.write(record)
-        figures.draw(record)
-
-    return draw
-
-
-def _forgiving(draw: records.Draw) -> records.Draw:
-    """`draw`, whose failure is told, and is none of the run's."""
-
-    def drawn(record: records.Record) -> None:
-        try:
-            draw(record)
-        except Exception as error:
-            again = f"`gemjax draw {record.folder}` tries again"
-            _say(f"the results are complete, but not all figures: {brief(error, 100)}; {again}")
-
-    return drawn
-
-
-def _show(record: records.Record) -> None:
-    """Prints what a record says. Its results are complete, whether that can be printed or not."""
-    try:
-        tables.show(record)
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except (BrokenPipeError, SystemExit):  # who reads has read enough; rich then exits
-        _close_stdout()
-    except (OSError, ValueError) as error:
-        _close_stdout()
-        _say(f"the results are complete in {record.folder}, but cannot be printed: {error}")
-
-
-def _close_stdout() -> None:
-    """Lets what could not be printed go, so that the end of the process does not try again."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _say(line: str) -> None:
-    """One line on stderr, if there is one."""
-    if sys.stderr is not None:
-        with contextlib.suppress(OSError, ValueError):
-            print(f"gemjax: {brief(line)}", file=sys.stderr, flush=True)
+    show(record)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -272,17 +219,17 @@ def main(arguments: list[str] | None = None) -> int:
     except (typer.exceptions.TyperException, InputError, Ended) as error:
         message = getattr(error, "format_message", error.__str__)()
         if message:  # without arguments there is help and no message
-            _say(message)
+            say(message)
         return error.code if isinstance(error, Ended) else 2
     except (BrokenPipeError, SystemExit):  # who reads the help has read enough; typer then exits
-        _close_stdout()
+        close_stdout()
         return 0
     except OSError as error:
-        _close_stdout()
-        _say(str(error))
+        close_stdout()
+        say(str(error))
         return 1
     if outcome == STOPPED:
-        _say("stopped; there is no result")
+        say("stopped; there is no result")
     return outcome if isinstance(outcome, int) else 0
 
 

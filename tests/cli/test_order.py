@@ -12,7 +12,7 @@ ORDER = [
     "files.write", "files.whole", "process.devices", "process.interrupt", "files.folder",
     "files.watch", "process.cache", "process.progress", "study.settings", "study.values",
     "study.sense", "study.grid", "study.config", "study.shipped", "study.cost", "case", "paths",
-    "sensitivity", "fitting", "results", "record", "report.tables", "report.words",
+    "sensitivity", "fitting", "derived", "results", "record", "report.tables", "report.words",
     "report.canvas", "report.selection", "report.series", "report.estimates", "report.findings",
     "report.page", "report.panels", "report.rate_figures", "report.heat_figures",
     "report.outcome_figures",
@@ -20,7 +20,7 @@ ORDER = [
     "report.start_figures", "report.fit_figures", "report.figures",
     "report.comparison", "compare",
     "study.pieces", "study.run",
-    "fit", "options", "app",
+    "fit", "options", "show", "app",
 ]
 # fmt: on
 FILES = {

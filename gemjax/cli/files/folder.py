@@ -28,16 +28,9 @@ except ImportError:  # Windows
 _MANIFEST = "manifest.json"
 _LOCK = "gemjax.lock"
 _SUMMARY = "summary.json"
-RESULTS = (
-    "results.csv", "history.npz", "components.csv", "components.npz", "labels.csv",
-    "responsibilities.npy",
-)  # fmt: skip
-_FILES = (
-    _SUMMARY,
-    *RESULTS,
-    "config.toml",
-    "report.md",
-)  # without a summary a folder is not finished
+RESULTS = ("results.csv", "history.npz", "components.csv", "components.npz", "labels.csv",
+           "responsibilities.npy")  # fmt: skip
+_FILES = (_SUMMARY, *RESULTS, "config.toml", "report.md")  # finished is what has a summary
 # What is gemjax's own, by its folder within the output folder: the one list of what is removed.
 _OWN = {
     "": "|".join(map(re.escape, _FILES)),

@@ -1,0 +1,64 @@
+"""What a finished run or fit shows: its figures, its table, and lines on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import sys
+
+from gemjax.cli import record as records
+from gemjax.cli.files.boundary import InputError, brief
+from gemjax.cli.report import tables
+
+
+def drawing(otherwise: str = ", or leave them out with --no-figures") -> records.Draw:
+    """What draws; asked for before the work, so that a missing extra costs nothing."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise InputError(f"figures need matplotlib: pip install 'gemjax[plot]'{otherwise}")
+    from gemjax.cli.report import figures, page
+
+    def draw(record: records.Record) -> None:
+        page.write(record)
+        figures.draw(record)
+
+    return draw
+
+
+def forgiving(draw: records.Draw) -> records.Draw:
+    """`draw`, whose failure is told, and is none of the run's."""
+
+    def drawn(record: records.Record) -> None:
+        try:
+            draw(record)
+        except Exception as error:
+            again = f"`gemjax draw {record.folder}` tries again"
+            say(f"the results are complete, but not all figures: {brief(error, 100)}; {again}")
+
+    return drawn
+
+
+def show(record: records.Record) -> None:
+    """Prints what a record says. Its results are complete, whether that can be printed or not."""
+    try:
+        tables.show(record)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # who reads has read enough; rich then exits
+        close_stdout()
+    except (OSError, ValueError) as error:
+        close_stdout()
+        say(f"the results are complete in {record.folder}, but cannot be printed: {error}")
+
+
+def close_stdout() -> None:
+    """Lets what could not be printed go, so that the end of the process does not try again."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say(line: str) -> None:
+    """One line on stderr, if there is one."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            print(f"gemjax: {brief(line)}", file=sys.stderr, flush=True)
