@@ -72,12 +72,15 @@ def _work(point: GridPoint, shape: tuple[int, ...]) -> tuple[float, float]:
     (N, d), n, solver, escape = shape, point.model.num_components, point.solver, point.escape
     steps = {"fixed": 0, "newton": min(solver.weight_steps, _NEWTON_STEPS)}
     K = 1 if solver.method == "classical_em" else steps.get(solver.weight_rule, solver.weight_steps)
-    passes = float(solver.num_iterations) * (K + 2 + solver.monotone)
+    report = point.report
+    # A path is a fit of its own; reverse mode is one forward, one more, and two back.
+    fits = 1 + bool(report.path or report.moments) + 4 * report.sensitivity
+    passes = float(solver.num_iterations) * (K + 2 + solver.monotone) * fits
     searched = 0.0  # candidates times their ascents' steps
     if solver.escape:
         each = min(escape.num_starts, N) * min(escape.num_steps, _NEWTON_STEPS)
         searched = float(solver.num_iterations // escape.every) * each
-    overhead = solver.num_iterations * (_PER_ITERATION + K * _PER_STEP)
+    overhead = solver.num_iterations * (_PER_ITERATION + K * _PER_STEP) * fits
     return N * (d + 2) * (passes * n + searched), overhead
 
 
