@@ -77,7 +77,8 @@ class Stream:
         made, known = dataclasses.replace(self, mixture=mixture), arrays.is_concrete(mixture)
         if not values or not known or made.far_apart is not None:
             return made
-        far_apart = is_far_apart(_extent(mixture)[1], made.dtype)
+        with jax.ensure_compile_time_eval():  # also where the key is traced
+            far_apart = is_far_apart(_extent(mixture)[1], made.dtype)
         return dataclasses.replace(made, far_apart=far_apart)
 
 

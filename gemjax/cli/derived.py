@@ -39,8 +39,6 @@ def entry(arrays: Arrays, point: GridPoint) -> tuple[np.ndarray, np.ndarray]:
 
 def moment(arrays: Arrays, point: GridPoint, truth_loss: object, order: int) -> np.ndarray:
     """(S,) first recorded iteration at which that moment is as good as reached, 0 if none is."""
-    if order > point.report.moments:
-        return np.zeros(len(arrays["status"]), int)
     away = arrays["history_moments"][:, :, order - 1]
     hit = away <= _REACHED_MOMENT * away[:, :1]
     return np.where(hit.any(axis=1), (hit.argmax(axis=1) + 1) * point.solver.record_every, 0)

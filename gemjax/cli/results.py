@@ -97,7 +97,8 @@ class Column:
     Attributes:
       source: where in `Found` it is; or a function of the other columns, the grid point and the
         truth's loss, from which it is derived.
-      needs: the setting of a grid point without which it is not there; none by default.
+      needs: the setting of a grid point without which it is not there, or a function of the grid
+        point; none by default.
       summarize: what summary.json says about it.
       cell: how results.csv writes it; None if it does not.
       shape: per seed; T records, n components, d dimensions.
@@ -105,15 +106,20 @@ class Column:
 
     name: str
     source: Any
-    needs: str = ""
+    needs: str | Callable[[GridPoint], bool] = ""
     summarize: Summarize = lambda values, good: {}
     cell: Callable[[Any], Any] | None = cell
     shape: str = ""
 
     def is_of(self, point: GridPoint, *, derived: bool = False) -> bool:
         """Whether this grid point has it, as a derived column or as another one."""
-        there = operator.attrgetter(self.needs)(point) if self.needs else True
+        needs = self.needs
+        there = needs(point) if callable(needs) else not needs or operator.attrgetter(needs)(point)
         return bool(there) and derived == callable(self.source)
+
+
+def _has_moment(point: GridPoint, order: int) -> bool:
+    return bool(point.report.moments >= order)
 
 
 _ASKED = "report.certificate"
@@ -161,7 +167,8 @@ COLUMNS = (
            "report.path", cell=lambda value: int(value) or ""),
     Column("entry_loss", lambda arrays, point, truth_loss: entry(arrays, point)[1] - truth_loss,
            "report.path"),
-    *(Column(f"moment{k}_iteration", functools.partial(moment, order=k), "report.moments",
+    *(Column(f"moment{k}_iteration", functools.partial(moment, order=k),
+             functools.partial(_has_moment, order=k),
              cell=lambda value: int(value) or "") for k in range(1, 7)),
     Column("covered", "covered", "report.starts", _sum_as("num_covered")),
     *(Column(f"{prefix}sensitivity_{knob}", f"sensitivity.{of}.{knob}", "report.sensitivity")
@@ -176,7 +183,7 @@ COLUMNS = (
       for field in dataclasses.fields(gj.Info)),
 )
 # fmt: on
-_FLAGS = {"recovered", "npmle_usable", "birth_optimal", "covered"}
+FLAGS = {"recovered", "npmle_usable", "birth_optimal", "covered"}
 _COUNTS = {  # and codes, with the largest that there is
     "status": max(gj.Status), "outcome": max(gj.Outcome),
     **dict.fromkeys(("most_served", "most_sharing", "num_missed", "num_active", "num_insertions",
@@ -214,7 +221,7 @@ def fits(arrays: Arrays, num_seeds: int, point: GridPoint) -> bool:
 
 
 def _is_in_range(name: str, values: np.ndarray, dtype: str) -> bool:
-    if name in _FLAGS:
+    if name in FLAGS:
         return values.dtype == bool
     if name in _COUNTS:
         in_range = values.dtype.kind == "i" and ((values >= 0) & (values <= _COUNTS[name])).all()

@@ -8,8 +8,9 @@ import os
 import sys
 
 from gemjax.cli import record as records
+from gemjax.cli.files import folder
 from gemjax.cli.files.boundary import InputError, brief
-from gemjax.cli.report import tables
+from gemjax.cli.report import tables, words
 
 
 def drawing(otherwise: str = ", or leave them out with --no-figures") -> records.Draw:
@@ -20,9 +21,21 @@ def drawing(otherwise: str = ", or leave them out with --no-figures") -> records
 
     def draw(record: records.Record) -> None:
         page.write(record)
+        _clear_others(record)
         figures.draw(record)
 
     return draw
+
+
+def _clear_others(record: records.Record) -> None:
+    """Removes configured pictures that the config does not ask for any more."""
+    asked = record.summary.get("figures") or []
+    kept = {f"{words.file_name(index, figure)}.png" for index, figure in enumerate(asked)}
+    place = record.folder / "figures"
+    for path in place.iterdir() if place.is_dir() else ():
+        usual = not asked and not path.name[0].isdigit()
+        if folder.is_own("figures", path.name) and path.name not in kept and not usual:
+            path.unlink()
 
 
 def forgiving(draw: records.Draw) -> records.Draw:

@@ -18,7 +18,7 @@ ORDER = [
     "report.outcome_figures",
     "report.time_figures", "report.scaling_figures", "report.path_figures",
     "report.start_figures", "report.fit_figures", "report.figures",
-    "report.comparison", "compare",
+    "report.comparison", "compare", "study.shown",
     "study.pieces", "study.run",
     "fit", "options", "show", "app",
 ]

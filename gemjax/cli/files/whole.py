@@ -26,6 +26,7 @@ _IS: dict[str, Callable[[Any], bool]] = {
     "settings": lambda value: _is_table(value, lambda entry: not isinstance(entry, dict)),
     "versions": lambda value: _is_table(value, lambda entry: isinstance(entry, str | int)),
     "tables": lambda value: _is_table(value, _IS["settings"]),
+    "texts": lambda value: isinstance(value, list) and {*map(type, value)} <= {str},
     "config": lambda value: _is_table(value, lambda entry: isinstance(entry, list | dict)),
     "records": lambda value: isinstance(value, list) and {*map(type, value)} <= {dict},
 }
@@ -83,6 +84,7 @@ _ALL = {"wall_seconds": "scale", "device": "text", "sha256?": "digests"}
 SUMMARIES: dict[str, Form] = {
     "run": {**_ALL, "source?": "text", "points": [_POINT], "components?": _DRAWN,
             "study?": "settings", "figures?": "records", "findings?": "records",
+            "constants?": "settings", "size?": "text", "overrides?": "texts",
             "sweep_seed?": "count", "compute_seconds?": "number"},
     "fit": {**_ALL, "data": "text", "loss_nats_per_point": "number", "num_active": "count",
             "num_iterations": "count", "num_insertions?": "count", "components": _DRAWN,

@@ -13,7 +13,7 @@ from typing import Any
 from gemjax.cli.files.boundary import InputError, asking, brief, read_text, shown
 from gemjax.cli.study import grid
 from gemjax.cli.study.settings import PRESENTATION, TABLES, GridPoint
-from gemjax.cli.study.values import convert, nearest
+from gemjax.cli.study.values import FIELDS, convert, nearest
 
 SIZES = ("fast", "large")  # tables of changes to a config
 _LISTED = ("figure", "finding")
@@ -36,6 +36,8 @@ class Config:
       computed: every table that decides the results, in full.
       shown: the tables that decide how they are shown, under their names in summary.json.
       resolved: both, as config.toml has them.
+      asked: how it was asked for, in words of the command line, if not as it stands: under "size"
+        and "overrides".
     """
 
     name: str
@@ -46,6 +48,7 @@ class Config:
     computed: dict[str, Any]
     shown: dict[str, Any]
     resolved: dict[str, Any]
+    asked: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def load(path: Path, overrides: tuple[str, ...] = (), size: str | None = None) -> Config:
@@ -61,6 +64,8 @@ def load(path: Path, overrides: tuple[str, ...] = (), size: str | None = None) -
         for override in overrides:
             _override(content, override)
         loaded = build(content, path)
+        asked = {"size": size, "overrides": list(overrides)}
+        loaded = dataclasses.replace(loaded, asked={k: v for k, v in asked.items() if v})
         json.dumps(loaded.resolved, ensure_ascii=False).encode()  # as config.toml will be written
     return loaded
 
@@ -92,6 +97,8 @@ def _build(content: dict[str, Any], path: Path | None) -> Config:
             raise InputError(f"unknown table [{brief(name, 60)}]{nearest(name, _KNOWN)}")
         if name not in (*_LISTED, "case") and not isinstance(table, dict):
             raise InputError(f"{name} must be a table [{name}], got {shown(table)}")
+    for size in SIZES:
+        _check_size(size, content.get(size, {}))
     study = _one("study", content.get("study", {}))
     together = grid.pairs(content.get("grid", {}))
     laid_out = grid.lay_out(content, together.get("zip", ()))
@@ -107,6 +114,18 @@ def _build(content: dict[str, Any], path: Path | None) -> Config:
         shown={"study": study, "figures": figures, "findings": findings},
         resolved=laid_out.written | {name: table for name, table in written.items() if table},
     )  # fmt: skip
+
+
+def _check_size(size: str, changes: dict[str, Any]) -> None:
+    """Names in [fast] and [large], which may never be asked for."""
+    for table, keys in changes.items():
+        known = (*TABLES, *PRESENTATION, "case")
+        if table not in known:
+            raise InputError(f"[{size}]: unknown table {brief(table, 60)}{nearest(table, known)}")
+        for key in keys if isinstance(keys, dict) and table in FIELDS else ():
+            if key not in FIELDS[table]:
+                place = f"{table}.{brief(key, 60)}"
+                raise InputError(f"[{size}]: unknown key {place}{nearest(key, FIELDS[table])}")
 
 
 def _one(name: str, table: dict[str, Any]) -> dict[str, Any]:
@@ -128,8 +147,10 @@ def _flat(where: dict[str, Any]) -> dict[str, Any]:
     for key, value in where.items():
         inner = value.items() if isinstance(value, dict) else ((None, value),)
         for name, chosen in inner:
-            if isinstance(chosen, dict):
-                raise InputError(f"where: {brief(key, 40)}.{brief(name, 40)} must be a value")
+            values = chosen if isinstance(chosen, list) else [chosen]
+            if not values or not all(isinstance(v, str | int | float) for v in values):
+                place = key if name is None else f"{key}.{name}"
+                raise InputError(f"where: {brief(place, 60)} must be a value or a list of values")
             flat[key if name is None else f"{key}.{name}"] = chosen
     return flat
 

@@ -33,7 +33,7 @@ class Grid:
 def pairs(table: dict[str, Any]) -> dict[str, Any]:
     """[grid], checked: lists of keys that there are."""
     found = {key: convert("grid", key, value) for key, value in table.items()}
-    known = {f"{table}.{key}" for table in TABLES for key in FIELDS[table]}
+    known = [f"{table}.{key}" for table in TABLES for key in FIELDS[table]]
     for name in (name for group in found.get("zip", ()) for name in group):
         if name not in known:
             raise InputError(f"grid.zip: unknown key {brief(name, 60)}{nearest(name, known)}")
@@ -134,6 +134,8 @@ def _axes(lists: dict[Key, list[Any]], zipped: tuple[tuple[str, ...], ...]) -> l
     groups: dict[Key, list[Key]] = {key: [key] for key in lists}
     for names in zipped:
         together = [key for key in lists if ".".join(key) in names]
+        if len(set(names)) < len(names) or len(names) < 2:
+            raise InputError(f"grid.zip must pair different keys, got {', '.join(names) or 'none'}")
         lengths = {".".join(key): len(lists[key]) for key in together}
         if len(set(lengths.values())) > 1:
             told = ", ".join(f"{name} has {count}" for name, count in lengths.items())

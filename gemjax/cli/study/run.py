@@ -30,6 +30,9 @@ from gemjax.cli.results import Arrays
 from gemjax.cli.study import cost
 from gemjax.cli.study.config import Config
 from gemjax.cli.study.pieces import FOLLOWED, Piece, Tally, origin, pieces, read
+from gemjax.cli.study.settings import TABLES
+from gemjax.cli.study.shown import check_shown
+from gemjax.cli.study.values import FIELDS
 
 # Per device: a piece is what is lost when a run is stopped, and an accelerator wants many seeds.
 _SEEDS_PER_PIECE = {"cpu": 8}
@@ -51,6 +54,8 @@ def run(
     begun = time.perf_counter()
     if force and resume:
         raise InputError("--resume goes on with a run and --force replaces it: choose one of them")
+    with asking(config.where):
+        check_shown(config)
     if any(point.target.dtype == "float64" for point in config.points):
         jax.config.update("jax_enable_x64", True)
     target, platform = config.points[0].target, chosen[0].platform
@@ -107,7 +112,9 @@ def run(
             summary, grid, components = _assemble(config, place, plan, cases)
         held.check()
         # The seconds are those of this process, which read so many seeds back from earlier ones.
-        summary |= {"source": config.name, "num_seeds_read_back": read_back, **config.shown}
+        summary |= {"source": config.name, "num_seeds_read_back": read_back}
+        summary |= config.shown | config.asked
+        summary["constants"] = _constants(config)
         if len(seeds := {point.sweep.seed for point in config.points}) == 1:
             summary["sweep_seed"] = seeds.pop()
         write_csv(out / "results.csv", *results.seed_rows(config.varying, grid))
@@ -117,6 +124,19 @@ def run(
 def _as_read(shown: dict[str, Any]) -> dict[str, Any]:
     """As summary.json has it."""
     return json.loads(json.dumps(finite(shown)))
+
+
+def _constants(config: Config) -> dict[str, Any]:
+    """The settings that are the same at all grid points."""
+    keys = [f"{table}.{key}" for table in TABLES for key in FIELDS[table]]
+    first = config.points[0]
+    return {
+        key: value
+        for key in keys
+        if (value := first.value(key)) is not None
+        and all(point.value(key) == value for point in config.points)
+        and key not in config.varying[0]
+    }
 
 
 def _shape(at: Case) -> dict[str, Any]:
