@@ -13,6 +13,7 @@ from gemjax import cli
 from gemjax.cli import record as records
 from gemjax.cli.report.findings import evaluate
 from gemjax.cli.study import config, shipped
+from gemjax.cli.study.settings import TABLES
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = {path.stem: path for path in sorted((ROOT / "configs").glob("*.toml"))}
@@ -166,6 +167,19 @@ def test_the_script_writes_an_index(script, tiny, tmp_path):
         assert f"{finding.name}: {finding.found}" in row
 
 
+@pytest.mark.parametrize("name", STUDIES)
+def test_what_is_selected_by_varies_in_every_size(name):
+    """A setting that does not vary is unknown to figures and findings, and they fail."""
+    text = CONFIGS[name].read_text()
+    for size in (None, *(size for size in config.SIZES if f"\n[{size}]\n" in text)):
+        loaded = config.load(CONFIGS[name], (), size)
+        for table in (*loaded.shown["figures"], *loaded.shown["findings"]):
+            keys = {*table.get("where", {}), *table.get("against", {}), *table.get("by", ())}
+            for key in keys | {table.get("x", "")}:
+                is_setting = key == "case" or key.partition(".")[0] in TABLES
+                assert not is_setting or key in loaded.varying[0], (size, key, table)
+
+
 # Studies whose [fast] size takes seconds.
 QUICK = ("bad_starts", "exact_vs_over", "pruning", "rates", "slow_weights", "step_size")
 # The README quotes what the [fast] size of this one gives.
@@ -175,7 +189,24 @@ SMALLER = {
     )
 }  # fmt: skip
 # What a [fast] size cannot show, or shows otherwise, by study and finding.
-NOT_SHOWN: dict[tuple[str, str], str] = {}
+_NO_CASE, _SHORT = "its grid points are left out", "it takes more iterations"
+_STUCK = (
+    "disagrees: what is light hardly moves, at the speed of its weight, and weights are optimal"
+)
+NOT_SHOWN = {
+    ("classical_em", "components with weight after 2,000 iterations, classical EM"): _NO_CASE,
+    ("exact_vs_over", "success with n = m = 10"): _NO_CASE,
+    ("exact_vs_over", "success with n = 46, m = 10 (2 m log m)"): _NO_CASE,
+    ("exact_vs_over", "gain of n = 30 over n = 10, m = 10"): _NO_CASE,
+    ("pruning", "components left after merging, 1,000 samples"): "disagrees: samples keep more",
+    ("rates", "exponent of the excess loss, one Gaussian, n = 2"): _STUCK,
+    ("rates", "exponent of the distance of the means, one Gaussian, n = 2"): _STUCK,
+    ("rates", "exponent of the excess loss, one Gaussian, n = 10"): _NO_CASE,
+    ("samples", "exponent, unequal weights"): _NO_CASE,
+    ("samples", "exponent, over-parameterized and merged"): _NO_CASE,
+    ("separation", "slope of log ε₀ against Δ², d = 2"): "disagrees: the slope is positive",
+    ("separation", "iterations at Δ = 1.5 over those at Δ = 4, d = 2"): _SHORT,
+}
 
 
 @pytest.mark.parametrize(
@@ -188,17 +219,14 @@ def test_what_is_measured_lies_where_it_should(name, tmp_path):
     assert cli.main([*arguments, str(tmp_path / "out"), *changes]) == 0
     with records.opened(tmp_path / "out") as record:
         specs, found = record.summary["findings"], evaluate(record)
-    checked = 0
     for spec, finding in zip(specs, found, strict=True):
-        least, most = spec.get("least", -math.inf), spec.get("most", math.inf)
-        if (least, most) == (-math.inf, math.inf):
+        if "least" not in spec and "most" not in spec:
             continue
+        least, most = spec.get("least", -math.inf), spec.get("most", math.inf)
         value = finding.estimate.value
         inside = value is not None and least <= value <= most
         excused = (name, finding.name) in NOT_SHOWN
         assert inside != excused, f"{finding.name}: {finding.found}, {finding.expected}"
-        checked += inside
-    assert checked
 
 
 def test_what_is_not_shown_is_there():
