@@ -195,6 +195,12 @@ _STUCK = (
 )
 NOT_SHOWN = {
     ("classical_em", "components with weight after 2,000 iterations, classical EM"): _NO_CASE,
+    ("bounds", "exponent of T with n and m growing together"): _NO_CASE,
+    ("dimension", "success from p* at d = 500"): _NO_CASE,
+    ("dimension", "success from spectral starts at d = 500"): _NO_CASE,
+    ("dimension", "success with Δ growing like √d, d = 500"): _NO_CASE,
+    ("dimension", "Zhang et al., d = 10"): _NO_CASE,
+    ("dimension", "Zhang et al., d = 500"): _NO_CASE,
     ("exact_vs_over", "success with n = m = 10"): _NO_CASE,
     ("exact_vs_over", "success with n = 46, m = 10 (2 m log m)"): _NO_CASE,
     ("exact_vs_over", "gain of n = 30 over n = 10, m = 10"): _NO_CASE,
