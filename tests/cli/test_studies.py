@@ -4,9 +4,11 @@ import importlib.util
 import json
 import math
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+import tomli_w
 from studies import refused
 
 from gemjax import cli
@@ -180,14 +182,6 @@ def test_what_is_selected_by_varies_in_every_size(name):
                 assert not is_setting or key in loaded.varying[0], (size, key, table)
 
 
-# Studies whose [fast] size takes seconds.
-QUICK = ("bad_starts", "exact_vs_over", "pruning", "rates", "slow_weights", "step_size")
-# The README quotes what the [fast] size of this one gives.
-SMALLER = {
-    "exact_vs_over": (
-        "target.num_samples=2000", "solver.num_iterations=100", "report.tolerance=0.3",
-    )
-}  # fmt: skip
 # What a [fast] size cannot show, or shows otherwise, by study and finding.
 _NO_CASE, _SHORT = "its grid points are left out", "it takes more iterations"
 _STUCK = (
@@ -208,6 +202,7 @@ NOT_SHOWN = {
     ("rates", "exponent of the excess loss, one Gaussian, n = 2"): _STUCK,
     ("rates", "exponent of the distance of the means, one Gaussian, n = 2"): _STUCK,
     ("rates", "exponent of the excess loss, one Gaussian, n = 10"): _NO_CASE,
+    ("rates", "exponent of the excess loss, m = 3, n = 20"): _SHORT,
     ("samples", "exponent, unequal weights"): _NO_CASE,
     ("samples", "exponent, over-parameterized and merged"): _NO_CASE,
     ("separation", "slope of log ε₀ against Δ², d = 2"): "disagrees: the slope is positive",
@@ -215,15 +210,11 @@ NOT_SHOWN = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in STUDIES]
-)
-def test_what_is_measured_lies_where_it_should(name, tmp_path):
-    """The value, whatever its interval: few seeds say no more."""
-    arguments = ["run", name, "--fast", "--no-figures", "--devices", "1", "--out"]
-    changes = [word for change in SMALLER.get(name, ()) for word in ("--set", change)]
-    assert cli.main([*arguments, str(tmp_path / "out"), *changes]) == 0
-    with records.opened(tmp_path / "out") as record:
+def check(name, path, out, *more):
+    """Of every finding the value, whatever its interval: few seeds say no more."""
+    arguments = ["run", str(path), "--no-figures", "--devices", "1", "--out", str(out), *more]
+    assert cli.main(arguments) == 0
+    with records.opened(out) as record:
         specs, found = record.summary["findings"], evaluate(record)
     for spec, finding in zip(specs, found, strict=True):
         if "least" not in spec and "most" not in spec:
@@ -233,6 +224,61 @@ def test_what_is_measured_lies_where_it_should(name, tmp_path):
         inside = value is not None and least <= value <= most
         excused = (name, finding.name) in NOT_SHOWN
         assert inside != excused, f"{finding.name}: {finding.found}, {finding.expected}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STUDIES)
+def test_what_is_measured_lies_where_it_should(name, tmp_path):
+    check(name, CONFIGS[name], tmp_path / "out", "--fast")
+
+
+# The [fast] sizes that the ordinary run sees in part: some settings, cases and findings of them.
+PARTS = {
+    "bad_starts": (
+        {"solver": {"num_iterations": 5000}, "sweep": {"num_seeds": 2}},
+        {"trap at 12": {"solver": {"escape": [False]}}}, slice(2),
+    ),
+    "exact_vs_over": (
+        {"target": {"num_samples": 2000}, "solver": {"num_iterations": 60},
+         "truth": {"num_components": [3, 3]}, "model": {"num_components": [3, 7]},
+         "report": {"tolerance": 0.3}, "sweep": {"num_seeds": 16}}, None, slice(None),
+    ),
+    "pruning": ({"report": {"follow": False}, "sweep": {"num_seeds": 4}},
+                {"population": {}}, slice(0, None, 2)),
+    "rates": (
+        {"report": {"path": False}, "sweep": {"num_seeds": 1}, "target": {"num_nodes": 32},
+         "solver": {"num_iterations": 1000}},
+        {"m = 3, n = 20": {}, "m = 3, n = 20, polyak": {}}, slice(-1, None),
+    ),
+    "slow_weights": (
+        {"report": {"follow": False}, "target": {"num_nodes": 16}},
+        {"K = 0": {}, "K = 1": {"solver": {"weight_step_size": [0.01]}},
+         "K = 10": {"solver": {"weight_step_size": [1.0]}}}, slice(3),
+    ),
+    "step_size": ({}, None, slice(None)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_of_what_is_measured_lies_where_it_should(name, tmp_path):
+    changes, cases, findings = PARTS[name]
+    content = tomllib.loads(CONFIGS[name].read_text())
+    changes = merged(content["fast"], changes)
+    given = changes.pop("case", content.get("case"))
+    if cases is not None:
+        given = [merged(case, cases[case["name"]]) for case in given if case["name"] in cases]
+    content = merged(content, changes) | {"finding": content["finding"][findings], "case": given}
+    path = tmp_path / f"{name}.toml"
+    path.write_text(tomli_w.dumps({k: v for k, v in content.items() if v is not None}))
+    check(name, path, tmp_path / "out")
+
+
+def merged(tables, changes):
+    """The tables with some keys changed."""
+    return tables | {
+        key: merged(tables.get(key, {}), value) if isinstance(value, dict) else value
+        for key, value in changes.items()
+    }
 
 
 def test_what_is_not_shown_is_there():

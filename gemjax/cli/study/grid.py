@@ -100,8 +100,8 @@ def _values(
     plain: dict[Key, Any] = {}
     for name in TABLES:
         given = {**base.get(name, {}), **changes.get(name, {})}
-        for key in sorted(given, key=lambda key, known=[*FIELDS[name], *given]: known.index(key)):
-            value = given[key]
+        ordered = {key: given[key] for key in FIELDS[name] if key in given} | given
+        for key, value in ordered.items():
             if is_swept(name, key, value):
                 lists[name, key] = [convert(name, key, v) for v in value]
             else:
