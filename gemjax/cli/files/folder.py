@@ -32,12 +32,8 @@ RESULTS = (
     "results.csv", "history.npz", "components.csv", "components.npz", "labels.csv",
     "responsibilities.npy",
 )  # fmt: skip
-_FILES = (
-    _SUMMARY,
-    *RESULTS,
-    "config.toml",
-    "report.md",
-)  # without a summary a folder is not finished
+# The first goes first: without a summary a folder is not finished.
+_FILES = (_SUMMARY, *RESULTS, "config.toml", "report.md")
 # What is gemjax's own, by its folder within the output folder: the one list of what is removed.
 _OWN = {
     "": "|".join(map(re.escape, _FILES)),

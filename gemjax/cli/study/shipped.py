@@ -5,10 +5,9 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-import gemjax
 from gemjax.cli.files.boundary import InputError, brief
 
-_HOME = Path(gemjax.__file__).parent
+_HOME = Path(__file__).parents[2]  # the package
 _PLACES = (_HOME / "configs", _HOME.parent / "configs")  # installed, and in a clone
 
 
