@@ -35,10 +35,10 @@ POPULATION = {"kind": "population", "num_nodes": 6}
 @pytest.mark.parametrize(
     ("n", "target"),
     [
-        (3, SAMPLES),
-        (5, POPULATION),
-        pytest.param(5, SAMPLES, marks=pytest.mark.slow),
+        (5, SAMPLES),
+        pytest.param(3, SAMPLES, marks=pytest.mark.slow),
         pytest.param(3, POPULATION, marks=pytest.mark.slow),
+        pytest.param(5, POPULATION, marks=pytest.mark.slow),
     ],
 )
 def test_all_derivatives_against_differences(n, target):

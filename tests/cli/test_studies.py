@@ -240,7 +240,7 @@ PARTS = {
         {"trap at 12": {"solver": {"escape": [False]}}}, slice(2),
     ),
     "exact_vs_over": (
-        {"target": {"num_samples": 2000}, "solver": {"num_iterations": 60},
+        {"target": {"num_samples": 1000}, "solver": {"num_iterations": 40},
          "truth": {"num_components": [3, 3]}, "model": {"num_components": [3, 7]},
          "report": {"tolerance": 0.3}, "sweep": {"num_seeds": 16}}, None, slice(None),
     ),
@@ -248,8 +248,8 @@ PARTS = {
                 {"population": {}}, slice(0, None, 2)),
     "rates": (
         {"report": {"path": False, "reach": 1e-5}, "sweep": {"num_seeds": 1},
-         "target": {"num_nodes": 32},
-         "solver": {"num_iterations": 1000}},
+         "target": {"num_nodes": 24},
+         "solver": {"num_iterations": 600}},
         {"m = 3, n = 20": {}, "m = 3, n = 20, polyak": {}}, slice(-1, None),
     ),
     "slow_weights": (
