@@ -92,11 +92,16 @@ def _cases(content: dict[str, Any]) -> list[tuple[str | None, dict[str, dict[str
 def _values(
     base: dict[str, Any], changes: dict[str, dict[str, Any]]
 ) -> tuple[dict[Key, list[Any]], dict[Key, Any]]:
-    """What spans the grid and what does not, each as its key's type."""
+    """What spans the grid and what does not, each as its key's type.
+
+    In the order of the tables' fields, not of the file: the same settings are the same points.
+    """
     lists: dict[Key, list[Any]] = {}
     plain: dict[Key, Any] = {}
     for name in TABLES:
-        for key, value in {**base.get(name, {}), **changes.get(name, {})}.items():
+        given = {**base.get(name, {}), **changes.get(name, {})}
+        ordered = {key: given[key] for key in FIELDS[name] if key in given} | given
+        for key, value in ordered.items():
             if is_swept(name, key, value):
                 lists[name, key] = [convert(name, key, v) for v in value]
             else:

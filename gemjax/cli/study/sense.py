@@ -87,9 +87,10 @@ def _check_target(point: GridPoint) -> None:
 def check_together(points: Sequence[GridPoint]) -> None:
     """The data of a run are one file, or none is read; and there is one truth to compare with."""
     kinds = sorted({point.target.kind for point in points})
+    others = [kind for kind in kinds if kind != "file"]
     _refuse(
-        "file" in kinds and len(kinds) > 1,
-        f'target.kind = "file" does not go with {" and ".join(kinds)} in one grid',
+        "file" in kinds and bool(others),
+        f'target.kind = "file" does not go with {" and ".join(others)} in one grid',
     )
     if kinds == ["file"]:
         for name in _OF_A_FILE:
