@@ -184,9 +184,6 @@ def test_what_is_selected_by_varies_in_every_size(name):
 
 # What a [fast] size cannot show, or shows otherwise, by study and finding.
 _NO_CASE, _SHORT = "its grid points are left out", "it takes more iterations"
-_STUCK = (
-    "disagrees: what is light hardly moves, at the speed of its weight, and weights are optimal"
-)
 NOT_SHOWN = {
     ("classical_em", "components with weight after 2,000 iterations, classical EM"): _NO_CASE,
     ("bounds", "exponent of T with n and m growing together"): _NO_CASE,
@@ -199,8 +196,6 @@ NOT_SHOWN = {
     ("exact_vs_over", "success with n = 46, m = 10 (2 m log m)"): _NO_CASE,
     ("exact_vs_over", "gain of n = 30 over n = 10, m = 10"): _NO_CASE,
     ("pruning", "components left after merging, 1,000 samples"): "disagrees: samples keep more",
-    ("rates", "exponent of the excess loss, one Gaussian, n = 2"): _STUCK,
-    ("rates", "exponent of the distance of the means, one Gaussian, n = 2"): _STUCK,
     ("rates", "exponent of the excess loss, one Gaussian, n = 10"): _NO_CASE,
     ("rates", "exponent of the excess loss, m = 3, n = 20"): _SHORT,
     ("samples", "exponent, unequal weights"): _NO_CASE,
