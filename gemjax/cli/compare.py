@@ -38,6 +38,8 @@ def run(a: Path, b: Path, picture: Path | None, tell: Callable[[str], None]) -> 
             answers = comparison.compare(mine, other)
         except (KeyError, IndexError, TypeError) as error:
             raise InputError(f"{a} or {b}: its arrays are not those of its summary") from error
+        for line in comparison.differing(mine, other):
+            tell(f"the runs differ in {line}")
         seeds = [record.summary.get("sweep_seed") for record in (mine, other)]
         if seeds[0] != seeds[1]:
             tell("the runs have different sweep.seed: their seeds are pairs by number only")
