@@ -46,7 +46,13 @@ def own_loop(solver, stream, start, T):
     return state.mixture, np.array(losses)
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+# The rules see a layout as of any target: an ordinary run takes one of each kind of solver.
+ORDINARY = ("classical", "mirror", "chunks", "overrelaxed")
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in ORDINARY else pytest.param(n, marks=pytest.mark.slow) for n in SOLVERS]
+)
 def test_a_fit_is_a_loop_over_its_batches(name):
     solver = SOLVERS[name]
     mixture, losses = own_loop(solver, STREAM, START, 6)
@@ -161,7 +167,7 @@ def test_a_solver_of_ones_own():
     same(fit.mixture, gj.fit(gj.classical_em(), STREAM, START, num_iterations=3).mixture)
 
 
-@pytest.mark.parametrize("mean_rule", ["gradient", "em"])
+@pytest.mark.parametrize("mean_rule", ["gradient", pytest.param("em", marks=pytest.mark.slow)])
 def test_derivatives(mean_rule):
     def final(truth_means, means, step):
         mixture = gj.Mixture(truth_means, TRUTH.log_weights)
