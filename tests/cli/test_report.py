@@ -46,7 +46,7 @@ ARRAYS = {
 
 
 def test_seed_rows():
-    header, rows = results.seed_rows({"model.num_components": 7}, ARRAYS)
+    header, rows = results.seed_rows([{"model.num_components": 7}], [ARRAYS])
     assert all(len(row) == len(header) for row in rows)
     first = dict(zip(header, rows[0], strict=True))
     assert first["model.num_components"] == 7
@@ -62,7 +62,7 @@ def test_seed_rows():
 
 
 def test_point_summary_counts_a_diverged_seed_as_a_failure():
-    summary = results.point_summary({}, ARRAYS, truth_loss=1.0)
+    summary = results.point_summary({}, ARRAYS, 1.0, {})
     assert (summary["num_recovered"], summary["num_diverged"]) == (2, 1)
     assert summary["success_rate"] == 0.5
     assert summary["median_loss"] == 1.5
@@ -71,10 +71,10 @@ def test_point_summary_counts_a_diverged_seed_as_a_failure():
 
 
 def test_outcomes_in_the_summary_and_the_table():
-    summary = results.point_summary({}, ARRAYS, truth_loss=1.0)
+    summary = results.point_summary({}, ARRAYS, 1.0, {})
     assert summary["outcomes"] == {"recovered": 2, "one-fits-many": 1, "diverged": 1}
-    failed = results.point_summary({}, ARRAYS | {"outcome": np.array([6, 1, 6, 0])}, 1.0)
-    good = results.point_summary({}, ARRAYS | {"outcome": np.zeros(4, int)}, 1.0)
+    failed = results.point_summary({}, ARRAYS | {"outcome": np.array([6, 1, 6, 0])}, 1.0, {})
+    good = results.point_summary({}, ARRAYS | {"outcome": np.zeros(4, int)}, 1.0, {})
     header, rows = run_table([failed, good])
     column = header.index("failures")
     assert [row[column] for row in rows] == ["2 collapsed, 1 one-fits-many", ""]
@@ -90,7 +90,7 @@ def test_summary_of_nothing_but_failures():
         "loss": np.array([np.inf]),
         "duality_gap": np.array([np.inf]),
     }
-    summary = results.point_summary({}, arrays, None)
+    summary = results.point_summary({}, arrays, None, {})
     assert summary["median_loss"] is None
     header, rows = run_table([summary])
     assert len(header) == len(rows[0])

@@ -9,7 +9,7 @@ import pytest
 import gemjax as gj
 from gemjax.cli.files.boundary import InputError
 from gemjax.cli.record import Record
-from gemjax.cli.report import estimates, figures
+from gemjax.cli.report import canvas, estimates, figures
 from gemjax.cli.report.canvas import COLOURS, OUTCOME_COLOURS, STYLE, colours
 from gemjax.cli.report.figures import KINDS
 from gemjax.cli.results import wilson
@@ -83,7 +83,7 @@ def test_success():
     assert axes.get_xlabel() == "number of components n"
     for m, container in zip((2, 3), axes.containers, strict=True):
         line, _, (bars,) = container
-        assert line.get_xdata().tolist() == [*NS]
+        np.testing.assert_allclose(line.get_xdata(), NS, rtol=0.02)
         counts = [hits(n, m) for n in NS]
         np.testing.assert_allclose(line.get_ydata(), np.array(counts) / S)
         ends = np.array([segment[:, 1] for segment in bars.get_segments()])
@@ -93,6 +93,19 @@ def test_success():
         expected = [estimates.coverage((1 / m,) * m, int(n)) for n in line.get_xdata()]
         np.testing.assert_allclose(line.get_ydata(), expected)
     assert labels(figure) == ["m = 2", "m = 3", "probability that the start covers"]
+
+
+def test_lines_of_success_that_coincide_are_all_seen():
+    record = record_of()
+    for arrays in record.grid:
+        arrays["recovered"] = np.arange(S) > 0
+    for spec in ({"x": "n"}, {"x": "solver.mean_rule"}, {"x": "n", "where": {"n": 6}}):
+        (axes,) = drawn({"kind": "success", "by": ["m"], **spec}, record).axes
+        first, last = (container[0] for container in axes.containers)
+        assert (first.get_xdata() < last.get_xdata()).all()
+        assert first.get_linewidth() > last.get_linewidth()
+        assert first.get_marker() != last.get_marker()
+        np.testing.assert_allclose(first.get_ydata(), last.get_ydata())
 
 
 def test_success_in_panels_with_a_number_as_theory():
@@ -157,12 +170,44 @@ def test_curves_of_the_loss_may_be_of_either_sign():
     assert np.isfinite(axes.lines[0].get_ydata()).all()
 
 
+def test_a_band_that_reaches_to_zero_reaches_the_axis():
+    """A median of zero, too: it goes down, and does not stop in the midst of its band."""
+    record = record_of(ms=[2])
+    for arrays in record.grid:
+        path = np.where(np.arange(S)[:, None] % 4 > 0, 0.0, 1.0) * TIME**-1.0
+        arrays["history_rms_distance"] = np.where(TIME < 100, 1.0 / TIME, path)
+    (axes,) = drawn({"kind": "curves", "y": "rms_distance"}, record).axes
+    bottom, top = axes.get_ylim()
+    band = axes.collections[0].get_paths()[0].vertices
+    late = band[band[:, 0] >= 100]
+    assert late[:, 1].min() < bottom < 1 / TIME[-1] < late[:, 1].max() < top
+    line = axes.lines[0].get_ydata()
+    assert np.isfinite(line).all()
+    assert (line[TIME >= 100] < bottom).all()
+
+
+def test_minor_ticks_have_no_names_that_touch():
+    for exponent, names in ((1, 3), (2.5, 0)):
+        figure, axes = canvas.new_axes(6, 4)
+        axes.set(xscale="log", xlim=(1, 10**exponent))
+        canvas.tidy(figure)
+        figure.canvas.draw()
+        assert not any(tick.get_text() for tick in axes.get_xticklabels(minor=True))
+        shown = [t.get_text() for t in axes.get_xticklabels() if 1 <= t.get_position()[0] <= 10]
+        if names:
+            assert shown == ["1", "2", "5", "10"]
+        else:
+            assert len(shown) == 2
+
+
 def test_curves_of_moments():
     figure = drawn({"kind": "curves", "y": "moments", "by": ["m"]})
     assert [axes.get_title() for axes in figure.axes] == ["m = 2", "m = 3"]
     ends = [line.get_ydata()[-1] for line in figure.axes[0].lines]
     np.testing.assert_allclose(np.diff(np.log10(ends)), -1)
     assert labels(figure) == [f"order {k}" for k in range(1, 7)]
+    title = drawn({"kind": "curves", "y": "rms_distance"}).axes[0].get_title()
+    assert title == "RMS distance: median, 10 % to 90 % band"
 
 
 def test_curves_of_nothing_but_zeros_and_below_the_truths():
@@ -225,6 +270,37 @@ def test_heat():
     assert [t.get_text() for t in axes.texts][:3] == ["48", "none", "192"]
 
 
+def test_heat_tells_what_is_not_in_the_grid_from_what_has_no_value():
+    record = record_of()
+    record.grid[1]["iterations"] = np.zeros(S)
+    del record.grid[6], record.summary["points"][6]  # n = 12, m = 3
+    spec = {"kind": "heat", "x": "n", "y": "iterations", "by": ["m"]}
+    axes, _ = drawn(spec, record).axes
+    told = {text.get_position(): text.get_text() for text in axes.texts}
+    assert told[1.5, 0.5] == "none"
+    assert (2.5, 1.5) not in told
+    assert len(told) == 7
+
+
+@pytest.mark.parametrize("share", np.linspace(0, 1, 11))
+def test_numbers_in_a_heat_map_stand_out(share):
+    """By the contrast of WCAG 2, 4.5 at least."""
+    record = record_of(ms=[2])
+    for arrays in record.grid:
+        arrays["recovered"] = np.arange(S) < share * S
+        arrays["status"] = np.zeros(S, int)
+    axes, _ = drawn({"kind": "heat", "x": "n", "by": ["m"]}, record).axes
+    mesh = axes.collections[0]
+    behind, text = ([*map(float, mpl.colors.to_rgb(colour))]
+                    for colour in (mesh.to_rgba(share), axes.texts[0].get_color()))  # fmt: skip
+    lights = sorted(
+        np.dot([0.2126, 0.7152, 0.0722], [((c + 0.055) / 1.055) ** 2.4 if c > 0.04 else c / 12.92
+                                          for c in rgb])
+        for rgb in (behind, text)
+    )  # fmt: skip
+    assert (lights[1] + 0.05) / (lights[0] + 0.05) >= 4.5
+
+
 def test_heat_with_panels():
     """The second key of `by` makes panels, and seeds are not pooled over it."""
     figure = drawn({"kind": "heat", "x": "solver.mean_rule", "by": ["n", "m"]})
@@ -238,7 +314,28 @@ def test_heat_with_panels():
 def test_weights():
     figure = drawn({"kind": "weights", "where": {"m": 2, "n": [3, 12]}})
     assert [axes.get_title() for axes in figure.axes] == ["n = 3", "n = 12"]
-    assert [len(axes.lines) for axes in figure.axes] == [3, 12]
+    lines = [[x for x in axes.lines if len(x.get_xdata())] for axes in figure.axes]
+    assert [len(there) for there in lines] == [3, 12]
+    # The first component has died, and is grey.
+    assert [sum(mpl.colors.same_color(x.get_color(), "0.6") for x in there) for there in lines] == [
+        1,
+        1,
+    ]
+    assert labels(figure) == ["weight ends below 1e-06"]
+
+
+@pytest.mark.parametrize("kind", ["weights", "paths"])
+def test_the_title_tells_which_grid_points_are_shown(kind):
+    one = drawn({"kind": kind, "where": {"m": 2, "n": 6}}).axes[0].get_title()
+    assert one.replace("\n", " ").endswith(": m = 2, n = 6")
+    assert drawn({"kind": kind, "where": {"m": 2}}).get_suptitle().endswith(": m = 2")
+    own = drawn({"kind": kind, "where": {"m": 2, "n": 6}, "title": "Mine"})
+    assert own.axes[0].get_title() == "Mine"
+    record = record_of()
+    for index, point in enumerate(record.summary["points"]):
+        point["settings"]["case"] = f"case {index % 2}, {point['settings']['truth.num_components']}"
+    one = drawn({"kind": kind, "where": {"m": 2, "n": [3, 12]}}, record).get_suptitle()
+    assert one.endswith(": case 0, 2")  # m is what the case says
 
 
 def test_paths_in_one_dimension():
@@ -284,20 +381,31 @@ def test_distribution():
     assert counts == [hits(n, m) for m in (2, 3) for n in NS]
     for line in points:
         assert np.ptp(line.get_xdata()) < 0.4
-    bars = [line.get_ydata()[0] for line in axes.lines if line.get_marker() == "None"]
-    assert bars[::2] == bars[1::2] == [n * 16 for _ in (2, 3) for n in NS]
+    bars = [line for line in axes.lines if line.get_marker() == "None"]
+    assert [bar.get_ydata()[0] for bar in bars] == [n * 16 for _ in (2, 3) for n in NS]
+    for dots, bar in zip(points, bars, strict=True):  # beside the dots, and over none of them
+        left, inner, _, other, right = bar.get_xdata()
+        x = dots.get_xdata()
+        assert left < inner < x.min() <= x.max() < other < right
 
 
 def test_distribution_of_mixed_signs_and_without_x():
     (axes,) = drawn({"kind": "distribution", "x": "n", "y": "excess_loss"}).axes
     assert axes.get_yscale() == "symlog"
-    drawn({"kind": "distribution", "y": "loss"})
+    figure = drawn({"kind": "distribution", "y": "loss"})
+    assert figure.axes[0].get_title() == "Loss of every seed, and the median"
 
 
 @pytest.mark.parametrize("kind", ["distribution", "scaling"])
 def test_figures_of_numbers_refuse_flags(kind):
     with pytest.raises(InputError, match="true or false"):
         drawn({"kind": kind, "x": "n", "y": "success"})
+
+
+@pytest.mark.parametrize("kind", ["distribution", "scaling", "heat"])
+def test_figures_of_numbers_refuse_names(kind):
+    with pytest.raises(InputError, match=r"is a name, not a number; outcome\.NAME is a share"):
+        drawn({"kind": kind, "x": "n", "y": "outcome", "by": ["m"]})
 
 
 def test_map():
@@ -320,8 +428,20 @@ def test_map_of_numbers_and_rates():
     np.testing.assert_allclose(panels[0].collections[-1].get_array(), RECORD.grid[0]["loss"][1:])
     assert "loss" in bar.get_ylabel()
     figure = drawn({"kind": "map", "y": "success", "where": {"n": 6}}, record_of(d=2))
+    assert [axes.get_title() for axes in figure.axes] == ["m = 2", "m = 3"]
     assert labels(figure) == ["no success", "success"]
     assert figure.axes[0].get_xlabel() == "start of mean 2, coordinate 1"
+
+
+def test_map_has_a_panel_per_grid_point():
+    figure = drawn({"kind": "map", "by": ["n"]})
+    assert "6 of 8 panels" in figure.get_suptitle()
+    assert [axes.get_title() for axes in figure.axes] == [
+        "n = 3, m = 2", "n = 6, m = 2", "n = 30, m = 2",
+        "n = 3, m = 3", "n = 12, m = 3", "n = 30, m = 3",
+    ]  # fmt: skip
+    dots = sum(len(c.get_offsets()) for c in figure.axes[0].collections)
+    assert dots == S
 
 
 @pytest.mark.parametrize("kind", sorted({*KINDS} - {"map", "paths", "weights"}))
@@ -345,6 +465,34 @@ def test_colours_are_told_apart_by_name_or_by_rank():
     assert len({tuple(colour) for colour in ramp}) == 12
     lightness = [np.dot(colour[:3], [0.2, 0.7, 0.1]) for colour in ramp]
     assert lightness == sorted(lightness)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [{"kind": "success", "x": "truth.dim"}, {"kind": "success", "x": "n", "by": ["truth.dim"]},
+     {"kind": "heat", "x": "n", "by": ["truth.dim", "m"]}, {"kind": "map", "by": ["truth.dim"]},
+     {"kind": "scaling", "x": "truth.dim", "where": {"truth.dim": 5}},
+     {"kind": "curves", "by": ["truth.dim", "m"]}, {"kind": "outcomes", "by": ["truth.dim"]},
+     {"kind": "curves", "by": ["m", "truth.dim"]}, {"kind": "weights", "by": ["truth.dim", "n"]}],
+)  # fmt: skip
+def test_what_does_not_vary_can_be_named_and_is_in_no_label(spec):
+    figure = drawn(spec, record_of(constants={"truth.dim": 5, "sweep.num_seeds": S}))
+    texts = [*labels(figure), *(axes.get_title() for axes in figure.axes)]
+    texts += [] if spec["kind"] == "heat" else [
+        t.get_text() for axes in figure.axes for t in axes.get_yticklabels()
+    ]  # fmt: skip
+    assert not any("d = 5" in text for text in texts)
+    if spec["kind"] == "heat":
+        assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["5"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "theory"), [("success", "Coverage"), ("curves", "coverage"), ("scaling", "2")]
+)
+def test_a_theory_that_is_no_number_is_refused(tmp_path, kind, theory):
+    record = record_of(tmp_path, figures=[{"kind": kind, "x": "n", "theory": theory}])
+    with pytest.raises(InputError, match=r"figure 1: theory = .*: must be a number"):
+        figures.draw(record)
 
 
 def test_configured_figures_are_drawn_and_no_others(tmp_path):
