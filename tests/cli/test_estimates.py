@@ -67,6 +67,30 @@ def test_slope_without_an_interval_or_anything():
     assert estimates.slope(np.ones(3), x, np.arange(3), "power").value is None
 
 
+def test_slopes_tell_what_they_leave_out():
+    x, seeds = np.repeat([1.0, 2.0, 4.0], 4), np.tile(np.arange(4), 3)
+    y = x**2
+    y[[0, 5]] = [0.0, -1.0]
+    y[6] = np.nan  # a seed that has no value
+    found = estimates.slope(x, y, seeds, "power")
+    assert found.value == pytest.approx(2)
+    assert found.note == "2 of 11 values left out, not positive"
+    assert estimates.slope(x, x**2, seeds, "power").note == ""
+    few = estimates.slope(x, np.where(x < 4, 0.0, x + seeds), seeds, "exponential")
+    assert (few.value, few.note) == (None, "8 of 12 values left out, not positive")
+    time = np.arange(1, 11)
+    rows = np.tile(time**-2.0, (3, 1))
+    rows[0, 4:] = 0.0
+    found = estimates.slope_in_time(time, rows, (1, 10))
+    assert found.value == pytest.approx(-2)
+    assert found.note == "6 of 30 values left out, not positive"
+    rows[:, 4:] = 0.0
+    found = estimates.slope_in_time(time, rows, (1, 10))
+    assert (found.value, found.note) == (None, "18 of 30 values left out, not positive")
+    found = estimates.slope_in_time(time, rows[:1], (1, 6))
+    assert found.note == "one seed, no interval, 2 of 6 values left out, not positive"
+
+
 def test_slope_resamples_seeds_and_not_points():
     """What a seed has in common at all x moves no slope."""
     x, seeds = np.repeat([1.0, 10.0], 20), np.tile(np.arange(20), 2)

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from gemjax.cli.files.boundary import InputError
 from gemjax.cli.record import Record
-from gemjax.cli.report import estimates
+from gemjax.cli.report import estimates, words
 from gemjax.cli.report.findings import evaluate
 
 S, T = 40, 50
@@ -57,6 +57,7 @@ def test_rate():
         (None, 0.1, "no", "at most 0.1"),
         (0.25, None, "open", "at least 0.25"),
         (0.2, 0.3, "open", "between 0.2 and 0.3"),
+        (0.25, 0.25, "open", "exactly 0.25"),
         (None, None, "—", ""),
     ],
 )
@@ -133,8 +134,21 @@ def test_over_coverage():
     ],
 )  # fmt: skip
 def test_nothing_to_measure(spec):
-    (found,) = evaluated({**spec, "where": {"n": 99}, "least": 1})
-    assert (found.found, found.interval, found.agrees) == ("none", "none", "open")
+    for bounds in ({"least": 1}, {}):
+        (found,) = evaluated({**spec, "where": {"n": 99}, **bounds})
+        assert (found.found, found.interval) == ("none", "none")
+        assert found.agrees == "not in this size"
+    # Here there are grid points, and no seeds.
+    for bounds, agrees in (({"least": 1}, "open"), ({}, "—")):
+        (found,) = evaluated({**spec, "where": {"n": 7, "iterations": -1}, **bounds})
+        assert (found.found, found.agrees) == ("none", agrees)
+
+
+@pytest.mark.parametrize("measure", ["difference", "ratio"])
+def test_nothing_to_compare_with(measure):
+    y = "success" if measure == "difference" else "iterations"
+    (found,) = evaluated({"measure": measure, "y": y, "against": {"n": 99}, "least": 1})
+    assert found.agrees == "not in this size"
 
 
 @pytest.mark.parametrize("measure", ["slope", "ratio"])
@@ -159,6 +173,35 @@ def test_what_is_wrong_is_told_with_the_name(spec, said):
     with pytest.raises(InputError, match=r"^finding broken: ") as error:
         evaluated({"name": "broken", **spec})
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ({"measure": "median", "y": "zero"}, "median zero"),
+        ({"measure": "median", "y": "iterations"}, "median number of iterations"),
+        ({"measure": "ratio", "y": "iterations", "against_y": "zero"},
+         "ratio of iterations to zero"),
+        ({"where": {"recovered": True, "n": [3, 7]}},
+         "rate of success: recovered = yes, n = 3 or 7"),
+    ],
+)  # fmt: skip
+def test_what_was_measured_in_words(spec, told):
+    (found,) = evaluated(spec)
+    assert found.measured == told
+
+
+def test_columns_in_words():
+    assert words.median("num_distinct") == "median number of distinct components"
+    assert words.setting("solver.escape", False) == "escape = no"
+    assert words.setting("solver.monotone", True) == "monotone = yes"
+
+
+@pytest.mark.parametrize("measure", ["median", "ratio", "slope", "rate"])
+@pytest.mark.parametrize("y", ["outcome", "status"])
+def test_names_are_no_numbers(measure, y):
+    with pytest.raises(InputError, match=rf'y = "{y}": is a name, not a number; outcome\.NAME'):
+        evaluated({"measure": measure, "y": y, "x": "n", "against": {"n": 3}})
 
 
 def test_no_findings():

@@ -1,6 +1,7 @@
 """The page of a study holds all that was found, and nothing in it is taken for Markdown."""
 
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -104,14 +105,69 @@ def test_index_row(tmp_path, findings, agrees):
 
 
 def test_write(tmp_path):
-    pages.write(study(tmp_path, study=None))
+    pages.write(study(tmp_path, study=None, findings=None, figures=None))
     assert not (tmp_path / "report.md").exists()
+    for only in ({"figures": None}, {"findings": None}):
+        pages.write(study(tmp_path, **({"study": None} | only)))
+        assert (tmp_path / "report.md").read_text().startswith("# clusters.toml\n")
+        (tmp_path / "report.md").unlink()
     record = study(tmp_path, findings=None, figures=None)
     pages.write(record)
     text = (tmp_path / "report.md").read_text()
     assert text == pages.page(record, lambda name: f"figures/{name}.png")
     assert "## Figures" not in text
     assert "## Findings" not in text
+
+
+def test_the_page_of_a_size(tmp_path):
+    overrides = ["sweep.num_seeds=4", 'model.init="plus_plus"']
+    text = pages.page(study(tmp_path, size="fast", overrides=overrides), str)
+    assert text.splitlines()[2] == "This is the fast size of the study."
+    command = next(line for line in text.splitlines() if line.startswith("    gemjax run"))
+    assert shlex.split(command) == [
+        "gemjax", "run", "clusters.toml", "--fast", "--set", overrides[0], "--set", overrides[1]
+    ]  # fmt: skip
+    assert "size of the study" not in pages.page(study(tmp_path), str)
+
+
+def test_findings_that_are_not_of_this_size(tmp_path):
+    away = {"name": "away", "where": {"n": 99}, "least": 1}
+    record = study(tmp_path, [away, *FINDINGS])
+    text = pages.page(record, str)
+    row = next(line for line in text.splitlines() if line.startswith("| away"))
+    assert cells(row)[-1] == "not in this size"
+    assert text.count("away") == 1
+    assert "Of 4 findings" in text
+    assert pages.index_row(record, "x")[2].count("away") == 0
+    assert pages.agreement(evaluate(study(tmp_path, [away]))) == "—"
+    assert "What was found" not in pages.page(study(tmp_path, [away]), str)
+
+
+def test_a_finding_of_nothing_without_bounds_is_not_open(tmp_path):
+    nothing = {"name": "nothing", "where": {"n": 3, "status": 9}}
+    text = pages.page(study(tmp_path, [nothing]), str)
+    assert "Theory gives no bounds for these." in text
+    assert "open" not in text
+
+
+def test_open_is_explained_where_something_is(tmp_path):
+    line = "open: the interval reaches across the bound; more seeds would tell."
+    assert line in pages.page(study(tmp_path), str).splitlines()
+    assert line not in pages.page(study(tmp_path, FINDINGS[:3]), str)
+
+
+def test_the_results_are_in_the_words_and_numbers_of_the_rest(tmp_path):
+    record = study(tmp_path)
+    for index, point in enumerate(record.summary["points"]):
+        point["settings"]["solver.escape"] = index > 0
+        point |= {"median_num_active": 3.0, "median_excess_loss": 0.000123456, "num_seeds": 12345}
+    text = pages.page(record, str)
+    row = next(line for line in text.splitlines() if line.startswith("| 3 |"))
+    low, high = wilson(5, S)
+    assert cells(row)[2:] == [
+        "no", "12345", "0.25", f"{low:.3g} to {high:.3g}", "0.000123", "3"
+    ]  # fmt: skip
+    assert "active: median number of components with weight." in text
 
 
 def test_pages_of_two_machines_differ_in_the_last_line_alone(tmp_path):

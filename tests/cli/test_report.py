@@ -62,7 +62,7 @@ def test_seed_rows():
 
 
 def test_point_summary_counts_a_diverged_seed_as_a_failure():
-    summary = results.point_summary({}, ARRAYS, truth_loss=1.0, shape={})
+    summary = results.point_summary({}, ARRAYS, 1.0, {})
     assert (summary["num_recovered"], summary["num_diverged"]) == (2, 1)
     assert summary["success_rate"] == 0.5
     assert summary["median_loss"] == 1.5
@@ -71,7 +71,7 @@ def test_point_summary_counts_a_diverged_seed_as_a_failure():
 
 
 def test_outcomes_in_the_summary_and_the_table():
-    summary = results.point_summary({}, ARRAYS, truth_loss=1.0, shape={})
+    summary = results.point_summary({}, ARRAYS, 1.0, {})
     assert summary["outcomes"] == {"recovered": 2, "one-fits-many": 1, "diverged": 1}
     failed = results.point_summary({}, ARRAYS | {"outcome": np.array([6, 1, 6, 0])}, 1.0, {})
     good = results.point_summary({}, ARRAYS | {"outcome": np.zeros(4, int)}, 1.0, {})

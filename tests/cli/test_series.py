@@ -8,7 +8,7 @@ import pytest
 import gemjax as gj
 from gemjax.cli.files.boundary import InputError
 from gemjax.cli.record import Record
-from gemjax.cli.report import series
+from gemjax.cli.report import comparison, series
 from gemjax.cli.report.selection import select, values_of
 
 OK, DIVERGED = int(gj.Status.OK), int(gj.Status.DIVERGED)
@@ -171,6 +171,57 @@ def test_unknown_names(record):
         assert all(text in str(error.value) for text in said)
     with pytest.raises(InputError, match="followed are loss"):
         series.curves(record, {"y": "momnts"})
+
+
+def test_what_is_the_same_all_over_is_a_fact(record):
+    constants = {"truth.dim": 2, "sweep.num_seeds": 3, "solver.mean_rule": "constant"}
+    record.summary["constants"] = constants
+    assert len(select(record, {"truth.dim": 2})) == 8
+    assert select(record, {"truth.dim": [3, 4]}) == []
+    assert len(select(record, {"solver.mean_rule": "em"})) == 4  # what varies is as it varies
+    (line,) = series.lines(record, {"x": "truth.dim", "by": ["sweep.num_seeds"]})
+    assert (line.by, line.places.tolist()) == ({}, [2])
+    (curve,) = series.curves(record, {"by": ["truth.dim"]})
+    assert curve.by == {}
+
+
+def test_an_unknown_name_is_told_with_the_nearest_one_and_all_others(record):
+    record.summary["constants"] = {"truth.dim": 2, "solver.num_iterations": 9}
+    for spec, near in (
+        ({"x": "truth.dmi"}, "truth.dim"), ({"by": ["covred"]}, "covered"), ({"y": "los"}, "loss"),
+        ({"where": {"model.num_component": 3}}, "model.num_components"),
+    ):  # fmt: skip
+        with pytest.raises(InputError) as error:
+            series.lines(record, spec)
+        told = str(error.value)
+        assert f"is unknown; did you mean {near!r}?" in told
+        assert "..." not in told
+        names = ["covered", "iterations", "outcome", "success"]
+        names += [] if "y" in spec else ["n/(m log m)", "truth.weights", "config.toml"]
+        assert all(name in told for name in names)
+
+
+def test_constants_that_differ_between_two_runs(record):
+    other = Record(Path("elsewhere"), "run", {**record.summary})
+    record.summary["constants"] = {
+        "truth.dim": 2, "solver.monotone": True, "solver.step_size": 0.5, "report.reach": 1e-3,
+        "sweep.num_seeds": 3, "truth.kind": "ring",
+    }  # fmt: skip
+    assert comparison.differing(record, other) == []  # an earlier version's
+    other.summary["constants"] = {
+        "truth.dim": 10, "solver.monotone": False, "solver.step_size": 0.5, "report.reach": 1e-6,
+        "sweep.num_seeds": 3.0, "model.init": "tensor", "target.seed": 4,
+    }  # fmt: skip
+    assert comparison.differing(record, other) == [
+        "truth.dim: 2 in A, 10 in B", "solver.monotone: yes in A, no in B",
+        "truth.kind: ring in A, none in B", "model.init: none in A, tensor in B",
+    ]  # fmt: skip
+
+
+def test_iterations_of_what_did_not_happen(record):
+    part = select(record, None)[0]
+    part.arrays["moment2_iteration"] = np.array([4, 0, 8])
+    np.testing.assert_array_equal(values_of(part, "moment2_iteration"), [4, np.nan, np.nan])
 
 
 def test_a_record_of_an_earlier_version(record):

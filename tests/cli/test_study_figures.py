@@ -1,77 +1,14 @@
 """The configured figures: each kind is drawn from a record, and its artists hold its numbers."""
 
-from pathlib import Path
-
-import matplotlib as mpl
 import numpy as np
 import pytest
+from drawings import LAW, NS, RECORD, TIME, S, T, drawn, hits, labels, record_of
 
-import gemjax as gj
 from gemjax.cli.files.boundary import InputError
-from gemjax.cli.record import Record
-from gemjax.cli.report import estimates, figures
-from gemjax.cli.report.canvas import COLOURS, OUTCOME_COLOURS, STYLE, colours
+from gemjax.cli.report import canvas, estimates, figures
+from gemjax.cli.report.canvas import COLOURS, colours
 from gemjax.cli.report.figures import KINDS
 from gemjax.cli.results import wilson
-
-S, T, NS = 20, 30, (3, 6, 12, 30)
-TIME = (np.arange(T) + 1) * 10
-
-
-def hits(n, m):
-    return max(0, min(S - 1, 3 * n // m))
-
-
-def record_of(folder=Path("nowhere"), d=1, ms=(2, 3), deltas=(4.0,), **more):
-    """Seed 0 diverges; the first ones after it recover the truth, in n Δ² iterations."""
-    points, grid = [], []
-    for m in ms:
-        for delta in deltas:
-            for n in NS:
-                rng = np.random.default_rng(100 * m + n)
-                settings = {"truth.num_components": m, "truth.separation": delta,
-                            "model.num_components": n, "solver.mean_rule": "em"}  # fmt: skip
-                shape = {"n": n, "m": m, "d": d, "N": 99, "separation": delta,
-                         "truth_weights": [1 / m] * m}  # fmt: skip
-                points.append({"settings": settings, "shape": shape, "record_every": 10,
-                               "reach": 1e-6, "truth_loss": 1.0})  # fmt: skip
-                good = (np.arange(S) > 0) & (np.arange(S) <= hits(n, m))
-                excess = np.linspace(1, 2, S)[:, None] * m * TIME**-2.0
-                weights = np.full((T + 1, n), 1 / n)
-                weights[:, 0] = np.geomspace(1 / n, 1e-9, T + 1)
-                starts = rng.normal(size=(S, n, d))
-                starts[:, 0] = 0.0
-                grid.append({
-                    "status": (np.arange(S) == 0).astype(int), "recovered": good,
-                    "outcome": np.where(good, 0, np.where(np.arange(S) == 0, 7, 1)),
-                    "covered": good, "loss": 1 + excess[:, -1],
-                    "excess_loss": excess[:, -1] * np.where(np.arange(S) % 2, 1, -1e-4),
-                    "iterations": np.where(good, n * delta**2, 0), "history_loss": 1 + excess,
-                    "history_duality_gap": excess, "history_rms_distance": excess**0.5,
-                    "history_moments": -excess[..., None] * 10.0 ** -np.arange(6),
-                    "start_means": starts, "followed_weights": weights,
-                    "followed_means": np.cumsum(rng.normal(size=(T + 1, n, d)), axis=0),
-                    "truth_means": rng.normal(size=(m, d)),
-                })  # fmt: skip
-    record = Record(folder, "run", {"points": points, **more})
-    record.__dict__["grid"] = grid
-    return record
-
-
-RECORD = record_of()
-LAW = record_of(deltas=(2.0, 4.0, 8.0))
-
-
-def drawn(spec, record=RECORD):
-    """A figure that was rendered, too: what only shows then is an error here."""
-    with mpl.rc_context(STYLE):
-        figure = KINDS[spec["kind"]](record, spec)
-        figure.canvas.draw()
-    return figure
-
-
-def labels(figure):
-    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
 def test_success():
@@ -83,7 +20,7 @@ def test_success():
     assert axes.get_xlabel() == "number of components n"
     for m, container in zip((2, 3), axes.containers, strict=True):
         line, _, (bars,) = container
-        assert line.get_xdata().tolist() == [*NS]
+        np.testing.assert_allclose(line.get_xdata(), NS, rtol=0.02)
         counts = [hits(n, m) for n in NS]
         np.testing.assert_allclose(line.get_ydata(), np.array(counts) / S)
         ends = np.array([segment[:, 1] for segment in bars.get_segments()])
@@ -93,6 +30,19 @@ def test_success():
         expected = [estimates.coverage((1 / m,) * m, int(n)) for n in line.get_xdata()]
         np.testing.assert_allclose(line.get_ydata(), expected)
     assert labels(figure) == ["m = 2", "m = 3", "probability that the start covers"]
+
+
+def test_lines_of_success_that_coincide_are_all_seen():
+    record = record_of()
+    for arrays in record.grid:
+        arrays["recovered"] = np.arange(S) > 0
+    for spec in ({"x": "n"}, {"x": "solver.mean_rule"}, {"x": "n", "where": {"n": 6}}):
+        (axes,) = drawn({"kind": "success", "by": ["m"], **spec}, record).axes
+        first, last = (container[0] for container in axes.containers)
+        assert (first.get_xdata() < last.get_xdata()).all()
+        assert first.get_linewidth() > last.get_linewidth()
+        assert first.get_marker() != last.get_marker()
+        np.testing.assert_allclose(first.get_ydata(), last.get_ydata())
 
 
 def test_success_in_panels_with_a_number_as_theory():
@@ -157,12 +107,44 @@ def test_curves_of_the_loss_may_be_of_either_sign():
     assert np.isfinite(axes.lines[0].get_ydata()).all()
 
 
+def test_a_band_that_reaches_to_zero_reaches_the_axis():
+    """A median of zero, too: it goes down, and does not stop in the midst of its band."""
+    record = record_of(ms=[2])
+    for arrays in record.grid:
+        path = np.where(np.arange(S)[:, None] % 4 > 0, 0.0, 1.0) * TIME**-1.0
+        arrays["history_rms_distance"] = np.where(TIME < 100, 1.0 / TIME, path)
+    (axes,) = drawn({"kind": "curves", "y": "rms_distance"}, record).axes
+    bottom, top = axes.get_ylim()
+    band = axes.collections[0].get_paths()[0].vertices
+    late = band[band[:, 0] >= 100]
+    assert late[:, 1].min() < bottom < 1 / TIME[-1] < late[:, 1].max() < top
+    line = axes.lines[0].get_ydata()
+    assert np.isfinite(line).all()
+    assert (line[TIME >= 100] < bottom).all()
+
+
+def test_minor_ticks_have_no_names_that_touch():
+    for exponent, names in ((1, 3), (2.5, 0)):
+        figure, axes = canvas.new_axes(6, 4)
+        axes.set(xscale="log", xlim=(1, 10**exponent))
+        canvas.tidy(figure)
+        figure.canvas.draw()
+        assert not any(tick.get_text() for tick in axes.get_xticklabels(minor=True))
+        shown = [t.get_text() for t in axes.get_xticklabels() if 1 <= t.get_position()[0] <= 10]
+        if names:
+            assert shown == ["1", "2", "5", "10"]
+        else:
+            assert len(shown) == 2
+
+
 def test_curves_of_moments():
     figure = drawn({"kind": "curves", "y": "moments", "by": ["m"]})
     assert [axes.get_title() for axes in figure.axes] == ["m = 2", "m = 3"]
     ends = [line.get_ydata()[-1] for line in figure.axes[0].lines]
     np.testing.assert_allclose(np.diff(np.log10(ends)), -1)
     assert labels(figure) == [f"order {k}" for k in range(1, 7)]
+    title = drawn({"kind": "curves", "y": "rms_distance"}).axes[0].get_title()
+    assert title == "RMS distance: median, 10 % to 90 % band"
 
 
 def test_curves_of_nothing_but_zeros_and_below_the_truths():
@@ -211,119 +193,6 @@ def test_scaling_without_any_value():
     assert [text.get_text() for text in axes.texts] == [f"0 of {2 * S}"] * len(NS)
 
 
-def test_heat():
-    figure = drawn({"kind": "heat", "x": "n", "by": ["m"]})
-    axes, bar = figure.axes
-    cells = axes.collections[0].get_array()
-    np.testing.assert_allclose(cells, [[hits(n, m) / S for n in NS] for m in (2, 3)])
-    assert [t.get_text() for t in axes.texts] == [f"{v:.3g}" for v in cells.ravel()]
-    assert [t.get_text() for t in axes.get_yticklabels()] == ["2", "3"]
-    assert "recover" in bar.get_ylabel()
-    record = record_of()
-    record.grid[1]["iterations"] = np.zeros(S)
-    axes, bar = drawn({"kind": "heat", "x": "n", "y": "iterations", "by": ["m"]}, record).axes
-    assert [t.get_text() for t in axes.texts][:3] == ["48", "none", "192"]
-
-
-def test_heat_with_panels():
-    """The second key of `by` makes panels, and seeds are not pooled over it."""
-    figure = drawn({"kind": "heat", "x": "solver.mean_rule", "by": ["n", "m"]})
-    *panels, _ = figure.axes
-    assert [axes.get_title() for axes in panels] == ["m = 2", "m = 3"]
-    for axes, m in zip(panels, (2, 3), strict=True):
-        cells = axes.collections[0].get_array()
-        np.testing.assert_allclose(cells[:, 0], [hits(n, m) / S for n in NS])
-
-
-def test_weights():
-    figure = drawn({"kind": "weights", "where": {"m": 2, "n": [3, 12]}})
-    assert [axes.get_title() for axes in figure.axes] == ["n = 3", "n = 12"]
-    assert [len(axes.lines) for axes in figure.axes] == [3, 12]
-
-
-def test_paths_in_one_dimension():
-    figure = drawn({"kind": "paths", "where": {"m": 2, "n": 6}})
-    (axes,) = figure.axes
-    ways = [c for c in axes.collections if hasattr(c, "get_segments")]
-    assert len(ways) == 5  # the sixth is dead
-    means = RECORD.grid[1]["followed_means"][..., 0]
-    np.testing.assert_allclose(np.array(ways[0].get_segments())[:, 1, 1], means[1:, 1])
-    assert any(line.get_linestyle() == "--" for line in axes.lines)
-    crosses = next(line for line in axes.lines if line.get_marker() == "x")
-    np.testing.assert_allclose(crosses.get_ydata(), RECORD.grid[1]["truth_means"][:, 0])
-    assert labels(figure) == ["start", "end (area: weight)", "true mean", "weight ends below 1e-06"]
-
-
-@pytest.mark.parametrize("d", [2, 4])
-@pytest.mark.parametrize("m", [1, 2, 5])
-def test_paths_in_the_plane(d, m):
-    record = record_of(d=d, ms=[m])
-    (axes,) = drawn({"kind": "paths", "where": {"n": 6}}, record).axes
-    arrays = record.grid[1]
-    ways = [line for line in axes.lines if len(line.get_xdata()) == T + 1]
-    assert len(ways) == 6
-    assert axes.get_aspect() == 1
-    crosses = next(line for line in axes.lines if line.get_marker() == "x")
-    plane = np.array(crosses.get_data())
-    truth = arrays["truth_means"].T
-    if d == 2:
-        np.testing.assert_allclose(plane, truth)
-        np.testing.assert_allclose(np.array(ways[0].get_data()).T, arrays["followed_means"][:, 0])
-    elif m > 1:  # no other plane shows more of their spread
-        spread = np.linalg.svd(truth - truth.mean(axis=1, keepdims=True))[1][:2]
-        shown = np.linalg.norm(plane - plane.mean(axis=1, keepdims=True))
-        assert shown == pytest.approx(np.linalg.norm(spread))
-
-
-def test_distribution():
-    figure = drawn({"kind": "distribution", "x": "n", "y": "iterations", "by": ["m"]})
-    (axes,) = figure.axes
-    assert [t.get_text() for t in axes.get_xticklabels()] == [*map(str, NS)]
-    points = [line for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata())]
-    counts = [len(line.get_xdata()) for line in points]
-    assert counts == [hits(n, m) for m in (2, 3) for n in NS]
-    for line in points:
-        assert np.ptp(line.get_xdata()) < 0.4
-    bars = [line.get_ydata()[0] for line in axes.lines if line.get_marker() == "None"]
-    assert bars[::2] == bars[1::2] == [n * 16 for _ in (2, 3) for n in NS]
-
-
-def test_distribution_of_mixed_signs_and_without_x():
-    (axes,) = drawn({"kind": "distribution", "x": "n", "y": "excess_loss"}).axes
-    assert axes.get_yscale() == "symlog"
-    drawn({"kind": "distribution", "y": "loss"})
-
-
-@pytest.mark.parametrize("kind", ["distribution", "scaling"])
-def test_figures_of_numbers_refuse_flags(kind):
-    with pytest.raises(InputError, match="true or false"):
-        drawn({"kind": kind, "x": "n", "y": "success"})
-
-
-def test_map():
-    figure = drawn({"kind": "map", "where": {"n": 6, "m": 2}})
-    (axes,) = figure.axes
-    by_label = {c.get_label(): c for c in axes.collections if len(c.get_offsets())}
-    assert by_label.keys() == {"recovered", "one-fits-many", "diverged"}
-    starts, outcome = (RECORD.grid[1][name] for name in ("start_means", "outcome"))
-    recovered = starts[outcome == 0][:, [1, 2], 0]  # all begin with the same first mean
-    np.testing.assert_allclose(by_label["recovered"].get_offsets(), recovered)
-    face = by_label["one-fits-many"].get_facecolor()[0]
-    assert mpl.colors.same_color(face, OUTCOME_COLOURS[gj.Outcome.ONE_FITS_MANY])
-    assert axes.get_xlabel() == "start of mean 2"
-
-
-def test_map_of_numbers_and_rates():
-    figure = drawn({"kind": "map", "y": "loss", "by": ["n"], "where": {"m": 2}})
-    *panels, bar = figure.axes
-    assert [axes.get_title() for axes in panels] == [f"n = {n}" for n in NS]
-    np.testing.assert_allclose(panels[0].collections[-1].get_array(), RECORD.grid[0]["loss"][1:])
-    assert "loss" in bar.get_ylabel()
-    figure = drawn({"kind": "map", "y": "success", "where": {"n": 6}}, record_of(d=2))
-    assert labels(figure) == ["no success", "success"]
-    assert figure.axes[0].get_xlabel() == "start of mean 2, coordinate 1"
-
-
 @pytest.mark.parametrize("kind", sorted({*KINDS} - {"map", "paths", "weights"}))
 def test_nothing_to_draw_is_an_empty_figure(kind):
     drawn({"kind": kind, "where": {"n": 99}, "by": ["m"], "theory": 1, "law": "power"})
@@ -345,6 +214,34 @@ def test_colours_are_told_apart_by_name_or_by_rank():
     assert len({tuple(colour) for colour in ramp}) == 12
     lightness = [np.dot(colour[:3], [0.2, 0.7, 0.1]) for colour in ramp]
     assert lightness == sorted(lightness)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [{"kind": "success", "x": "truth.dim"}, {"kind": "success", "x": "n", "by": ["truth.dim"]},
+     {"kind": "heat", "x": "n", "by": ["truth.dim", "m"]}, {"kind": "map", "by": ["truth.dim"]},
+     {"kind": "scaling", "x": "truth.dim", "where": {"truth.dim": 5}},
+     {"kind": "curves", "by": ["truth.dim", "m"]}, {"kind": "outcomes", "by": ["truth.dim"]},
+     {"kind": "curves", "by": ["m", "truth.dim"]}, {"kind": "weights", "by": ["truth.dim", "n"]}],
+)  # fmt: skip
+def test_what_does_not_vary_can_be_named_and_is_in_no_label(spec):
+    figure = drawn(spec, record_of(constants={"truth.dim": 5, "sweep.num_seeds": S}))
+    texts = [*labels(figure), *(axes.get_title() for axes in figure.axes)]
+    texts += [] if spec["kind"] == "heat" else [
+        t.get_text() for axes in figure.axes for t in axes.get_yticklabels()
+    ]  # fmt: skip
+    assert not any("d = 5" in text for text in texts)
+    if spec["kind"] == "heat":
+        assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["5"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "theory"), [("success", "Coverage"), ("curves", "coverage"), ("scaling", "2")]
+)
+def test_a_theory_that_is_no_number_is_refused(tmp_path, kind, theory):
+    record = record_of(tmp_path, figures=[{"kind": kind, "x": "n", "theory": theory}])
+    with pytest.raises(InputError, match=r"figure 1: theory = .*: must be a number"):
+        figures.draw(record)
 
 
 def test_configured_figures_are_drawn_and_no_others(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 import gemjax as gj
 from gemjax.cli.files.boundary import brief
@@ -52,6 +52,8 @@ def new_panels(titles: Sequence[str], title: str, **shared: Any) -> tuple[Figure
     panels = [*grid.flat]
     for panel in panels[len(titles) :]:
         panel.remove()
+    for panel in panels[: len(titles)][-columns:]:  # also where nothing is below to share them
+        panel.tick_params(labelbottom=True)
     for panel, text in zip(panels, titles, strict=False):
         if text:
             panel.set_title(text)
@@ -74,7 +76,8 @@ def title_of(spec: dict[str, Any], default: str) -> str:
 
 def label_of(setting: dict[str, Any]) -> str:
     """Of a grid point: n = 7, Δ = 4."""
-    return ", ".join(plain(words.setting(key, value)) for key, value in setting.items())
+    told = (plain(words.setting(key, value)) for key, value in setting.items())
+    return ", ".join(dict.fromkeys(told))  # n may be there under both its names
 
 
 def colours(count: int) -> list[Any]:
@@ -138,17 +141,26 @@ def place_ticks(axis: Any, places: np.ndarray, names: Sequence[str] = ()) -> Non
     elif 0 < len(places) <= _MOST_TICKS and _apart(places, axis.get_scale()):
         axis.set_ticks(places, [f"{place:.3g}" for place in places])
         axis.set_minor_locator(NullLocator())
-    elif axis.get_scale() == "log":
-        log_ticks(axis)
 
 
-def log_ticks(axis: Any) -> None:
-    """Ticks for a logarithmic axis: in plain numbers where it spans few decades."""
+def tidy(figure: Figure) -> None:
+    """The last touch: ticks of all logarithmic axes that have no places of their own."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_scale() == "log" and isinstance(axis.get_major_locator(), LogLocator):
+                _log_ticks(axis)
+
+
+def _log_ticks(axis: Any) -> None:
+    """Whole decades alone have names, and where there are few of them plain numbers between.
+
+    matplotlib would name minor ticks, too, which then touch.
+    """
     decades = np.ptp(np.log10(axis.get_view_interval()))
-    if decades < 3:
-        axis.set_major_locator(
-            LogLocator(subs=(1, 2, 5) if decades > 0.7 else (1, 1.5, 2, 3, 5, 7))
-        )
+    axis.set_minor_formatter(NullFormatter())
+    if decades <= 2:
+        subs = (1, 2, 5) if decades > 0.7 else (1, 1.5, 2, 3, 5, 7)
+        axis.set_major_locator(LogLocator(subs=subs))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_locator(NullLocator())
 

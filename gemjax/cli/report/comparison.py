@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from gemjax.cli.files.boundary import InputError, brief
 from gemjax.cli.record import Record
 from gemjax.cli.report import estimates, words
-from gemjax.cli.report.canvas import COLOURS, label_of, new_figure
+from gemjax.cli.report.canvas import COLOURS, label_of, new_figure, tidy
 from gemjax.cli.report.estimates import Estimate
+from gemjax.cli.report.selection import constants_of, same
 from gemjax.cli.results import Arrays, is_good
 
 
@@ -82,6 +83,35 @@ def compare(a: Record, b: Record) -> list[Answer]:
             if {*question.columns} <= mine.keys() & other.keys():
                 answers.append(Answer(question, setting, question.estimate(mine, other)))
     return answers
+
+
+_TABLES = ("truth", "target", "model", "solver", "escape", "sweep")
+
+
+def differing(a: Record, b: Record) -> list[str]:
+    """What is the same all over each run, but not the same in both: "truth.dim: 2 in A, 10 in B".
+
+    What varies in either is no constant, and grid points are matched by it. An earlier version did
+    not tell its constants.
+    """
+    mine, other = constants_of(a), constants_of(b)
+    if not mine or not other:
+        return []
+    varying = {key for record in (a, b) for key in record.summary["points"][0]["settings"]}
+    keys = [
+        key
+        for key in dict.fromkeys([*mine, *other])
+        if key.partition(".")[0] in _TABLES and key not in varying
+    ]
+    return [
+        f"{key}: {_value(mine.get(key))} in A, {_value(other.get(key))} in B"
+        for key in keys
+        if not same(mine.get(key), other.get(key))
+    ]
+
+
+def _value(of: Any) -> str:
+    return brief(words.value(of), 40)
 
 
 def _matched(a: Record, b: Record) -> list[tuple[dict[str, Any], Arrays, Arrays]]:
@@ -154,4 +184,5 @@ def picture(answers: list[Answer], a: Path, b: Path) -> Figure:
         f"A = {brief(a.name, 40)}, B = {brief(b.name, 40)}: paired by seed, 95 % intervals",
         fontsize=14,
     )
+    tidy(figure)
     return figure

@@ -81,24 +81,37 @@ def _middle(ordered: np.ndarray) -> float:
 def slope(x: np.ndarray, y: np.ndarray, seeds: np.ndarray, law: str) -> Estimate:
     """Slope of log y over x as the law has it, by least squares; the interval is a bootstrap's.
 
-    A seed is drawn together with all its x, so that what it has in common is kept.
+    A seed is drawn together with all its x, so that what it has in common is kept. Values that are
+    not positive have no logarithm: told, and too many if less than half is left.
     """
-    there = np.isfinite(y) & (y > 0) & np.isfinite(x) & ((x > 0) | (law != "power"))
+    finite = np.isfinite(y) & np.isfinite(x)
+    there = finite & (y > 0) & ((x > 0) | (law != "power"))
+    note = _left_out(finite, there)
     x, y, seeds = LAWS[law][0](x[there]), np.log(y[there]), seeds[there]
-    if len(np.unique(x)) < 2:
-        return dataclasses.replace(NOTHING, count=len(x))
+    if len(np.unique(x)) < 2 or 2 * len(x) < finite.sum():
+        return Estimate(None, None, None, len(x), note=note)
     x, y = x - x.mean(), y - y.mean()
     _, of = np.unique(seeds, return_inverse=True)
     sums = np.stack([np.bincount(of, part) for part in (np.ones_like(x), x, y, x * x, x * y)], 1)
     count = len(sums)
     value = float(_least_squares(sums.sum(axis=0)[None])[0])
     if count == 1:
-        return Estimate(value, None, None, count, note="one seed, no interval")
+        return Estimate(value, None, None, count, note=_joined("one seed, no interval", note))
     rng = np.random.default_rng(_BOOTSTRAP_SEED)
     times = rng.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES)
     slopes = _least_squares(times @ sums)
     low, high = np.quantile(slopes[~np.isnan(slopes)], [_TAIL, 1 - _TAIL])
-    return Estimate(value, float(low), float(high), count)
+    return Estimate(value, float(low), float(high), count, note=note)
+
+
+def _left_out(finite: np.ndarray, there: np.ndarray) -> str:
+    """What a note says of values that are none for a logarithm."""
+    out = int(finite.sum() - there.sum())
+    return f"{out} of {finite.sum()} values left out, not positive" if out else ""
+
+
+def _joined(*notes: str) -> str:
+    return ", ".join(note for note in notes if note)
 
 
 def _least_squares(sums: np.ndarray) -> np.ndarray:
@@ -120,25 +133,28 @@ def fitted(x: np.ndarray, y: np.ndarray, value: float, law: str, at: np.ndarray)
 def slope_in_time(time: np.ndarray, y: np.ndarray, window: tuple[float, float]) -> Estimate:
     """Slope of log y (R, T) against log iteration in a window: the seeds' mean, Student's interval.
 
-    Values that are not positive are left out; a seed with fewer than two has no slope.
+    Values that are not positive are left out, as `slope` does; a seed with fewer than two others
+    has no slope.
     """
     from scipy.stats import t
 
     inside = (time >= window[0]) & (time <= window[1])
     x, y = np.log(time[inside]), y[:, inside]
+    finite = np.isfinite(y)
+    positive = finite & (y > 0)
+    note = _left_out(finite, positive)
     slopes = []
-    for row in y:
-        there = np.isfinite(row) & (row > 0)
+    for row, there in zip(y, positive, strict=True):
         if there.sum() > 1:
             slopes.append(np.polyfit(x[there], np.log(row[there]), 1)[0])
     count = len(slopes)
-    if not count:
-        return NOTHING
+    if not count or 2 * positive.sum() < finite.sum():
+        return Estimate(None, None, None, count, note=note)
     value = float(np.mean(slopes))
     if count == 1:
-        return Estimate(value, None, None, 1, note="one seed, no interval")
+        return Estimate(value, None, None, 1, note=_joined("one seed, no interval", note))
     half = t.ppf(1 - _TAIL, count - 1) * np.std(slopes, ddof=1) / math.sqrt(count)
-    return Estimate(value, float(value - half), float(value + half), count)
+    return Estimate(value, float(value - half), float(value + half), count, note=note)
 
 
 def difference(a: np.ndarray, b: np.ndarray) -> Estimate:

@@ -23,7 +23,7 @@ from gemjax.cli.report import (
     time_figures,
     words,
 )
-from gemjax.cli.report.canvas import STYLE, plain
+from gemjax.cli.report.canvas import STYLE, plain, tidy
 from gemjax.cli.report.selection import select
 from gemjax.cli.report.series import Spec
 
@@ -55,6 +55,7 @@ def draw(record: Record) -> None:
     with mpl.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a font has not all alphabets
         for name, figure in _configured(record, wrong) if configured else _figures(record):
+            tidy(figure)
             with replacing(folder / f"{name}.png") as temporary:
                 figure.savefig(temporary, dpi=130, format="png")
     if wrong:
@@ -69,6 +70,12 @@ def _configured(record: Record, wrong: list[InputError]) -> Iterator[tuple[str, 
             if kind not in KINDS:
                 known = ", ".join(KINDS)
                 raise InputError(f"kind = {brief(repr(kind), 60)}: is unknown; known are {known}")
+            theory = spec.get("theory")
+            if isinstance(theory, str) and (kind, theory) != ("success", "coverage"):
+                raise InputError(
+                    f'theory = {brief(repr(theory), 60)}: must be a number, or "coverage" with '
+                    'kind = "success"'
+                )
             if not select(record, spec.get("where")):
                 raise InputError("where: no grid point or seed is selected")
             yield words.file_name(index, spec), KINDS[kind](record, spec)

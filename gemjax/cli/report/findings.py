@@ -13,10 +13,11 @@ from gemjax.cli.files.boundary import InputError, brief
 from gemjax.cli.record import Record
 from gemjax.cli.report import estimates, words
 from gemjax.cli.report.estimates import LAWS, NOTHING, Estimate
-from gemjax.cli.report.selection import select, values_of
+from gemjax.cli.report.selection import check_number, on_grid, select, values_of
 from gemjax.cli.report.series import Line, Spec, curves, lines, pairs
 from gemjax.cli.results import wilson
 
+ABSENT = "not in this size"  # as --fast leaves grid points out
 _LEVEL = 0.9  # of the success rate, for "smallest"
 
 
@@ -31,7 +32,7 @@ class Finding:
       estimate: what came out; its value is None where the selection holds nothing to measure.
       expected: what theory says of the value, "" if nothing.
       agrees: "yes" if the whole interval is as expected, "no" if none of it is, else "open"; "—" if
-        nothing is expected.
+        nothing is expected, and `ABSENT` if the run has no grid point that it is of.
     """
 
     name: str
@@ -66,7 +67,10 @@ def evaluate(record: Record) -> list[Finding]:
         try:
             for by, estimate in _measured(record, spec):
                 label = ", ".join(words.setting(key, value) for key, value in by.items())
-                found.append(_finding(spec, estimate, label))
+                made = _finding(spec, estimate, label)
+                if not all(on_grid(record, spec.get(key)) for key in ("where", "against")):
+                    made = dataclasses.replace(made, agrees=ABSENT)
+                found.append(made)
         except InputError as error:
             name = brief(spec.get("name") or index + 1, 60)
             raise InputError(f"finding {name}: {error}") from None
@@ -76,6 +80,8 @@ def evaluate(record: Record) -> list[Finding]:
 def _measured(record: Record, spec: Spec) -> list[tuple[dict[str, Any], Estimate]]:
     """The estimate for each `by`."""
     measure, level = spec.get("measure") or "rate", spec.get("level") or _LEVEL
+    check_number(spec.get("y") or "success")
+    check_number(spec.get("against_y") or "success")
     if measure in _PAIRED:
         return [({}, _paired(record, spec, measure))]
     if measure == "over coverage":
@@ -177,7 +183,9 @@ def _finding(spec: Spec, estimate: Estimate, label: str) -> Finding:
 def _told(spec: Spec, label: str) -> str:
     """What is measured, in words."""
     measure, x = spec.get("measure") or "rate", words.short(spec.get("x") or "")
-    y = words.brief_measure(spec.get("y") or ("excess_loss" if x == "iteration" else "success"))
+    name = spec.get("y") or ("excess_loss" if x == "iteration" else "success")
+    y, other = words.brief_measure(name), spec.get("against_y")
+    to = f" to {words.brief_measure(other)}" if other else ""
     if measure == "slope" and x == "iteration":
         window = spec.get("window")
         between = f", iterations {words.interval(*window)}" if window else ""
@@ -186,10 +194,12 @@ def _told(spec: Spec, label: str) -> str:
         law = LAWS.get(spec.get("law") or "power", ("", ""))[1].format(x=x)
         told = {
             "rate": f"rate of {y}",
+            "median": words.median(name),
             "slope": f"slope of log {y} over {law}",
             "smallest": f"smallest {x} with rate of {y} at least {spec.get('level') or _LEVEL:g}",
-            "over coverage": "rate of success less the probability that the start covers",
-        }.get(measure, f"{measure} of {y}")
+            "over coverage": "rate of success less the probability that n draws from the truth "
+            "reach all clusters",
+        }.get(measure, f"{measure} of {y}{to}")
     kept = [text for text in (words.selection(spec.get("where")), label) if text]
     against = spec.get("against")
     versus = f" against {words.selection(against)}" if against else ""
@@ -201,12 +211,14 @@ def _expected(least: float | None, most: float | None) -> str:
         return "" if most is None else f"at most {words.number(most)}"
     if most is None:
         return f"at least {words.number(least)}"
+    if least == most:
+        return f"exactly {words.number(least)}"
     return f"between {words.number(least)} and {words.number(most)}"
 
 
 def _agrees(estimate: Estimate, least: float | None, most: float | None) -> str:
     if least is None and most is None:
-        return "—" if estimate.value is not None else "open"
+        return "—"
     if estimate.low is None or estimate.high is None:
         return "open"
     lower, upper = (-math.inf if least is None else least), (math.inf if most is None else most)

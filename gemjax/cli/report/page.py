@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,18 +10,20 @@ from typing import Any
 
 from gemjax.cli.files.write import write_text
 from gemjax.cli.record import Record
-from gemjax.cli.report import words
-from gemjax.cli.report.findings import Finding, evaluate
-from gemjax.cli.report.tables import run_table
+from gemjax.cli.report import tables, words
+from gemjax.cli.report.findings import ABSENT, Finding, evaluate
 
 _MOST_ROWS = 40  # of a table that is not folded
 _ESCAPED = str.maketrans({c: f"\\{c}" for c in "\\`*[]|"} | {"<": "&lt;", ">": "&gt;"})
 _FOUND = ["finding", "theory says", "measured", "expected", "found", "95 % interval", "agrees"]
 
 
+_OPEN = "open: the interval reaches across the bound; more seeds would tell."
+
+
 def write(record: Record) -> None:
     """Writes the page of a study into its folder, beside the figures it shows."""
-    if record.summary.get("study"):
+    if any(record.summary.get(name) for name in ("study", "findings", "figures")):
         text = page(record, lambda name: f"figures/{name}.png")
         write_text(record.folder / "report.md", text)
 
@@ -31,14 +34,20 @@ def page(record: Record, picture: Callable[[str], str], config: str = "config.to
     study, source = summary.get("study") or {}, summary.get("source") or "the config"
     found = evaluate(record)
     parts = [f"# {_text(study.get('title') or source)}"]
+    if summary.get("size"):
+        parts.append(f"This is the {summary['size']} size of the study.")
     if study.get("claim"):
         cited = f" ({_text(study['source'])})" if study.get("source") else ""
         parts.append(f"What theory says: {_text(study['claim'])}{cited}")
     if study.get("note"):
         parts += [_text(block) for block in str(study["note"]).split("\n\n")]
     if found:
-        parts += [_found_in_words(found), _agreement_in_words(found)]
+        here = [finding for finding in found if finding.agrees != ABSENT]
+        if here:
+            parts += [_found_in_words(here), _agreement_in_words(here)]
         parts += ["## Findings", _table(_FOUND, map(_row, found))]
+        if any(finding.agrees == "open" for finding in found):
+            parts.append(_OPEN)
     figures = summary.get("figures") or []
     if figures:
         parts.append("## Figures")
@@ -48,12 +57,16 @@ def page(record: Record, picture: Callable[[str], str], config: str = "config.to
         parts.append(f"![{title}]({picture(name)})")
         if figure.get("caption"):
             parts.append(f"*{_text(figure['caption'])}*")
-    header, rows = run_table(summary["points"])
+    header, rows = tables.run_table(summary["points"])
     table = _table(header, rows)
     if len(rows) > _MOST_ROWS:
         inner = f"<summary>All {len(rows)} grid points</summary>"
         table = f"<details>\n{inner}\n\n{table}\n\n</details>"
-    parts += ["## Results", table, "## How to run it again", f"    gemjax run {_code(source)}"]
+    parts += ["## Results", table]
+    meanings = [f"{name}: {tables.MEANINGS[name]}" for name in header if name in tables.MEANINGS]
+    if meanings:
+        parts.append(f"{'; '.join(meanings)}.")
+    parts += ["## How to run it again", f"    {_command(source, summary)}"]
     parts += [f"All settings are in [{config}]({config}).", _provenance(summary)]
     return "\n\n".join(parts) + "\n"
 
@@ -63,16 +76,16 @@ def index_row(record: Record, link: str) -> tuple[str, str, str, str]:
     study = record.summary.get("study") or {}
     found = evaluate(record)
     name = _text(study.get("title") or Path(record.summary.get("source") or "study").stem)
-    told = "; ".join(f"{_text(f.name)}: {_value(f)}" for f in found)
+    told = "; ".join(f"{_text(f.name)}: {_value(f)}" for f in found if f.agrees != ABSENT)
     return f"[{name}]({link})", _text(study.get("claim") or ""), told, agreement(found)
 
 
 def agreement(found: Sequence[Finding]) -> str:
     """ "yes" if all that has an expectation is as expected, "no" if anything is not, else "partly".
 
-    "—" where nothing is expected.
+    "—" where nothing is expected. What the run has no grid point for is not counted.
     """
-    verdicts = {finding.agrees for finding in found} - {"—"}
+    verdicts = {finding.agrees for finding in found} - {"—", ABSENT}
     if not verdicts:
         return "—"
     return "no" if "no" in verdicts else "partly" if "open" in verdicts else "yes"
@@ -102,7 +115,7 @@ def _agreement_in_words(found: Sequence[Finding]) -> str:
     told += f"{'is' if counts['open'] == 1 else 'are'} open"
     for verdict, name in (("no", "Disagrees"), ("open", "Open")):
         named = [
-            f"{_text(f.name)}, {_value(f)} where theory says {f.expected or 'nothing'}"
+            f"{_text(f.name)}, {_value(f)} where theory says {f.expected}"
             for f in found
             if f.agrees == verdict
         ]
@@ -128,8 +141,14 @@ def _text(value: Any) -> str:
     return " ".join(str(value).split()).translate(_ESCAPED)
 
 
-def _code(value: Any) -> str:
-    return " ".join(str(value).split())
+def _command(source: Any, summary: dict[str, Any]) -> str:
+    """What a shell runs for the same size and settings."""
+    command = ["gemjax", "run", str(source)]
+    if summary.get("size"):
+        command.append(f"--{summary['size']}")
+    for override in summary.get("overrides") or ():
+        command += ["--set", override]
+    return " ".join(shlex.join(command).splitlines())
 
 
 def _provenance(summary: dict[str, Any]) -> str:

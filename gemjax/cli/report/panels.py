@@ -30,13 +30,12 @@ def panels_of(
     The key of `by` with the number `which` makes the panels; of many, six from end to end are
     shown. The other keys make the colours, the same in all panels.
     """
-    by = list(spec.get("by") or ())
-    key = by[which] if len(by) > which else None
+    key = _panel_key(spec, which)
     labels = [label_of({k: v for k, v in series.by.items() if k != key}) for series in found]
     seen = [*dict.fromkeys(labels)]
     colour = dict(zip(seen, colours(len(seen)), strict=True))
-    titles = [label_of({key: series.by[key]}) if key else "" for series in found]
-    distinct = _spread([*dict.fromkeys(titles)])
+    titles = [label_of({key: s.by[key]}) if key and key in s.by else "" for s in found]
+    distinct = spread([*dict.fromkeys(titles)])
     rows = [*zip(found, labels, titles, strict=True)]
     panels = [
         [(series, (label, colour[label])) for series, label, title in rows if title == wanted]
@@ -45,15 +44,21 @@ def panels_of(
     return distinct or [""], panels or [[]]
 
 
-def _spread(titles: Sequence[str]) -> list[str]:
-    if len(titles) <= MOST_PANELS:
-        return [*titles]
-    places: Iterable[int] = np.linspace(0, len(titles) - 1, MOST_PANELS).round().astype(int)
-    return [titles[place] for place in places]
+def _panel_key(spec: Spec, which: int) -> str | None:
+    by = list(spec.get("by") or ())
+    return by[which] if len(by) > which else None
+
+
+def spread(those: Sequence[Any]) -> list[Any]:
+    """As many as there are panels for, from end to end."""
+    if len(those) <= MOST_PANELS:
+        return [*those]
+    places: Iterable[int] = np.linspace(0, len(those) - 1, MOST_PANELS).round().astype(int)
+    return [those[place] for place in places]
 
 
 def told_of(titles: Sequence[str], found: Sequence[Series], spec: Spec, which: int = 1) -> str:
     """What a title adds where not all panels are shown."""
-    by = list(spec.get("by") or ())
-    number = len({repr(s.by[by[which]]) for s in found}) if len(by) > which else 1
+    key = _panel_key(spec, which)
+    number = len({repr(s.by.get(key)) for s in found}) if key else 1
     return f" ({len(titles)} of {number} panels)" if number > len(titles) else ""

@@ -11,8 +11,6 @@ from matplotlib.figure import Figure
 from gemjax.cli.files.boundary import InputError
 from gemjax.cli.record import Record
 from gemjax.cli.report.canvas import (
-    COLOURS,
-    MOST_PANELS,
     colours,
     label_of,
     label_rows,
@@ -21,10 +19,12 @@ from gemjax.cli.report.canvas import (
     title_of,
     wrapped,
 )
-from gemjax.cli.report.selection import Part, select
+from gemjax.cli.report.panels import spread
+from gemjax.cli.report.selection import Part, parts_of, select, varied
 from gemjax.cli.report.series import Spec
 
 _DEAD = 1e-6  # weight below which a component no longer takes part
+_GREY = "0.6"  # of what ends below
 _AREA = 900.0  # of a circle of weight one, in square points
 
 
@@ -34,8 +34,8 @@ def paths(record: Record, spec: Spec) -> Figure:
     Widths and areas are weights; of more than two dimensions the plane is that of the true means'
     principal directions.
     """
-    shown, titles = _followed(record, spec, "followed_means")
-    figure, axes = new_panels(titles, title_of(spec, "Paths of the means"))
+    shown, titles, of = _followed(record, spec, "followed_means")
+    figure, axes = new_panels(titles, title_of(spec, f"Paths of the means{of}"))
     for panel, part in zip(axes, shown, strict=True):
         means, weights = part.arrays["followed_means"], part.arrays["followed_weights"]
         truth = part.arrays.get("truth_means", np.zeros((0, means.shape[-1])))
@@ -55,42 +55,50 @@ def paths(record: Record, spec: Spec) -> Figure:
 
 def weights(record: Record, spec: Spec) -> Figure:
     """Weights over time of the first seed, one line per component."""
-    shown, titles = _followed(record, spec, "followed_weights")
-    title = title_of(spec, "Weights over time: one line per component")
+    shown, titles, of = _followed(record, spec, "followed_weights")
+    title = title_of(spec, f"Weights over time, one line per component{of}")
     figure, axes = new_panels(titles, title, sharey=True)
     for panel, part in zip(axes, shown, strict=True):
-        draw_weights(panel, part.arrays["followed_weights"], part.point["record_every"])
-    for panel in axes:
-        panel.set_ylabel("")
+        _draw_weights(panel, part.arrays["followed_weights"], part.point["record_every"])
+    if any((part.arrays["followed_weights"][-1] < _DEAD).any() for part in shown):
+        axes[0].plot([], [], color=_GREY, lw=1, label=f"weight ends below {_DEAD:g}")
     label_rows(axes, "weight of the component")
+    legend(figure, axes)
     return figure
 
 
-def draw_weights(axes: Any, followed: np.ndarray, every: int) -> None:
-    """Weights (T + 1, n) over time, the finally heavy ones in colour."""
+def _draw_weights(axes: Any, followed: np.ndarray, every: int) -> None:
+    """Weights (T + 1, n) over time, those that live in colour above the others."""
     time = np.arange(len(followed)) * every
-    order = np.argsort(-followed[-1])
-    for rank, i in reversed(list(enumerate(order))):
-        heavy = rank < len(COLOURS)
-        colour = COLOURS[rank] if heavy else "0.6"
-        axes.plot(time, np.maximum(followed[:, i], 1e-12), color=colour, lw=2 if heavy else 1)
+    colour = _colours(followed[-1])
+    for i in np.argsort(followed[-1]):
+        width = 1 if followed[-1, i] < _DEAD else 2
+        axes.plot(time, np.maximum(followed[:, i], 1e-12), color=colour[i], lw=width)
     axes.set_xscale("symlog", linthresh=every)
-    axes.set(yscale="log", ylim=(1e-6, 1.3), xlabel="iteration", ylabel="weight of the component")
+    axes.set(yscale="log", ylim=(_DEAD, 1.3), xlabel="iteration")
 
 
-def _followed(record: Record, spec: Spec, name: str) -> tuple[list[Part], list[str]]:
-    """The grid points with something followed, with a title each; of many, from end to end."""
+def _followed(record: Record, spec: Spec, name: str) -> tuple[list[Part], list[str], str]:
+    """The grid points with something followed, with a title each; of many, from end to end.
+
+    Last, for the title of all: what they have in common, less what the whole run has.
+    """
     there = [part for part in select(record, spec.get("where")) if name in part.arrays]
     if not there:
         what = name.removeprefix("followed_")
         raise InputError(f'kind = "{spec.get("kind")}": no grid point selected followed its {what}')
-    places = np.linspace(0, len(there) - 1, min(len(there), MOST_PANELS)).round().astype(int)
-    shown = [there[place] for place in places]
+    shown = spread(there)
     keys = spec.get("by") or [*there[0].point["settings"]]
     kept = [{key: part.facts.get(key) for key in keys} for part in shown]
-    varied = [key for key in keys if len({repr(k[key]) for k in kept}) > 1]
-    titles = [label_of({key: value for key, value in k.items() if key in varied}) for k in kept]
-    return shown, titles
+    varying = [key for key in keys if len({repr(k[key]) for k in kept}) > 1]
+    titles = [label_of({key: value for key, value in k.items() if key in varying}) for k in kept]
+    case, everything = shown[0].facts.get("case"), parts_of(record)
+    keys = [key for key in varied(everything) if key not in varied(shown)]
+    if "case" in keys:  # its name stands for the settings of its own
+        inside = varied([part for part in everything if part.facts.get("case") == case])
+        keys = ["case", *(key for key in inside if key in keys)]
+    of = label_of({key: shown[0].facts.get(key) for key in keys})
+    return shown, titles, f": {of}" if of else ""
 
 
 def _colours(weights: np.ndarray) -> list[Any]:
@@ -98,7 +106,7 @@ def _colours(weights: np.ndarray) -> list[Any]:
     ranks = np.argsort(np.argsort(-weights))
     ramp = colours(int((weights >= _DEAD).sum()))
     return [
-        "0.6" if weight < _DEAD else ramp[rank] for weight, rank in zip(weights, ranks, strict=True)
+        _GREY if weight < _DEAD else ramp[rank] for weight, rank in zip(weights, ranks, strict=True)
     ]
 
 

@@ -21,9 +21,10 @@ from gemjax.cli.report.canvas import (
 )
 from gemjax.cli.report.findings import coverage_at
 from gemjax.cli.report.panels import Key, panels_of, told_of
-from gemjax.cli.report.selection import facts_of
+from gemjax.cli.report.selection import constants_of, facts_of
 from gemjax.cli.report.series import Line, Spec, lines
 
+_MARKERS = "osD^vP*X"
 _COMPONENTS = ("n", "model.num_components")
 
 
@@ -40,18 +41,21 @@ def success(record: Record, spec: Spec) -> Figure:
     figure, axes = new_panels(titles, title, sharex=True, sharey=True)
     x = np.concatenate([np.zeros(0), *(line.x for line in found)])
     for panel, shown in zip(axes, panels, strict=True):
-        for line, (label, colour) in shown:
+        places = np.unique(np.concatenate([np.zeros(0), *(line.x for line, _ in shown)]))
+        wide = is_wide(x)
+        for number, (line, (label, colour)) in enumerate(shown):
             if line.y.dtype != bool:
                 raise InputError(f"y = {spec.get('y')!r}: success needs one that is true or false")
             at = [estimates.rate(line.at(place)) for place in line.places]
             rate, low, high = np.array([(e.value, e.low, e.high) for e in at], np.float64).T
             panel.errorbar(
-                line.places, rate, yerr=np.maximum([rate - low, high - rate], 0),
-                fmt="o" if line.names else "o-",
-                capsize=4, color=colour, label=label or None, markersize=6,
+                _aside(line.places, places, number - (len(shown) - 1) / 2, len(shown), wide), rate,
+                yerr=np.maximum([rate - low, high - rate], 0), capsize=4, color=colour,
+                fmt=_MARKERS[number % len(_MARKERS)], ls="none" if line.names else "-",
+                label=label or None, markersize=6, lw=_width(number, len(shown)), elinewidth=1.5,
             )  # fmt: skip
         _draw_theory(panel, shown, record, spec)
-        if is_wide(x):
+        if wide:
             panel.set_xscale("log")
         panel.set(ylim=(-0.03, 1.03), xlabel=words.axis(spec["x"]))
         place_ticks(panel.xaxis, np.unique(x), found[0].names if found else ())
@@ -60,11 +64,29 @@ def success(record: Record, spec: Spec) -> Figure:
     return figure
 
 
+def _aside(at: np.ndarray, places: np.ndarray, k: float, count: int, wide: bool) -> np.ndarray:
+    """Places moved a little by the number of a line, so that no interval hides another's.
+
+    On a logarithmic axis that is a factor. All lines together take a quarter of the least gap.
+    """
+    if len(places) < 2 or count < 2:
+        return at + 0.02 * k if count > 1 else at
+    on = np.log(places) if wide else places
+    step = min(0.25 * np.diff(on).min() / (count - 1), 0.012 * np.ptp(on))
+    return at * np.exp(k * step) if wide else at + k * step
+
+
+def _width(number: int, count: int) -> float:
+    """Of a line: those drawn later are thinner, so that what they lie on is seen beside them."""
+    return 1.5 + min(1.3, 5 / count) * (count - 1 - number)
+
+
 def _draw_theory(panel: Any, shown: list[tuple[Line, Key]], record: Record, spec: Spec) -> None:
     """The probability of coverage for each line; or a rate below one, or a place on the x axis."""
     theory = spec.get("theory")
     if theory == "coverage":
-        facts = [facts_of(point) for point in record.summary["points"]]
+        constants = constants_of(record)
+        facts = [facts_of(point, constants) for point in record.summary["points"]]
         for line, (_, colour) in shown:
             panel.plot(*_coverage(line, facts, spec["x"]), "--", color=colour, lw=1.5)
         panel.plot([], [], "--", color="0.3", label="probability that the start covers")

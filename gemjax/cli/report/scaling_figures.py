@@ -15,7 +15,6 @@ from gemjax.cli.report.canvas import (
     is_wide,
     label_rows,
     legend,
-    log_ticks,
     new_panels,
     place_ticks,
     plain,
@@ -23,9 +22,11 @@ from gemjax.cli.report.canvas import (
 )
 from gemjax.cli.report.estimates import LAWS
 from gemjax.cli.report.panels import panels_of, told_of
+from gemjax.cli.report.selection import check_number
 from gemjax.cli.report.series import Line, Spec, lines
 
 _MOST_PLACES = 24  # with quartiles; more are single points
+_SIDES = np.array([-0.46, -0.37, np.nan, 0.37, 0.46])  # of what is spread by 0.35
 _GOLDEN = 0.6180339887498949
 
 
@@ -37,7 +38,7 @@ def scaling(record: Record, spec: Spec) -> Figure:
     found = lines(record, {**spec, "x": x, "y": y})
     _check_numbers(found, y)
     titles, panels = panels_of(found, spec)
-    title = title_of(spec, f"{words.brief_measure(y).capitalize()} against {words.short(x)}")
+    title = title_of(spec, f"{words.capitalized(words.brief_measure(y))} against {words.short(x)}")
     title += told_of(titles, found, spec)
     figure, axes = new_panels(titles, title, sharex=True, sharey=True)
     every = np.concatenate([np.zeros(0), *(line.x for line in found)])
@@ -64,14 +65,13 @@ def scaling(record: Record, spec: Spec) -> Figure:
                 panel.plot(at, curve, "--", color="0.2", lw=1.6, label=f"theory: slope {theory:g}")
         panel.set_xlabel(words.axis(x) + (", on a squared axis" if law == "gaussian" else ""))
         place_ticks(panel.xaxis, np.unique(every), found[0].names if found else ())
-        if panel.get_yscale() == "log":
-            log_ticks(panel.yaxis)
     label_rows(axes, words.measure(y) + _reach(record, y))
     legend(figure, axes)
     return figure
 
 
 def _check_numbers(found: list[Line], y: str) -> None:
+    check_number(y)
     if any(line.y.dtype == bool for line in found):
         raise InputError(f"y = {y!r}: is true or false, and this figure is of numbers")
 
@@ -137,7 +137,9 @@ def distribution(record: Record, spec: Spec) -> Figure:
     found = lines(record, {**spec, "x": x, "y": y})
     _check_numbers(found, y)
     titles, panels = panels_of(found, spec)
-    title = title_of(spec, f"{words.brief_measure(y).capitalize()} of every seed, and the median")
+    title = title_of(
+        spec, f"{words.capitalized(words.brief_measure(y))} of every seed, and the median"
+    )
     title += told_of(titles, found, spec)
     figure, axes = new_panels(titles, title, sharex=True, sharey=True)
     places = np.unique(np.concatenate([np.zeros(0), *(line.x for line in found)]))
@@ -155,9 +157,9 @@ def distribution(record: Record, spec: Spec) -> Figure:
                 spread = (np.arange(len(values)) * _GOLDEN % 1 - 0.5) * 0.7 * width
                 panel.plot(number + middle + spread, values, "o", ms=4, color=colour, alpha=0.45,
                            mew=0, rasterized=True)  # fmt: skip
-                ends = number + middle + np.array([-0.45, 0.45]) * width
-                panel.plot(ends, [np.median(values)] * 2, color="black", lw=3)
-                panel.plot(ends, [np.median(values)] * 2, color=colour, lw=1.5)
+                # On both sides of the dots, none of which it hides.
+                sides = number + middle + _SIDES * width
+                panel.plot(sides, np.full(len(sides), np.median(values)), color="black", lw=2)
             if label:
                 panel.plot([], [], "o", color=colour, label=label)
         _scale_values(panel, found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from gemjax.cli.record import Record
 from gemjax.cli.results import Arrays, is_good, outcome_name
 
 _OF_THE_POINT = {"followed_weights", "followed_means", "truth_means", "truth_weights"}
-_NEVER = ("iterations", "entry_iteration")  # 0 for a seed where it did not happen
+_CODES = ("outcome", "status")  # numbers that stand for names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Part:
 
     Attributes:
       index: of the grid point.
-      facts: its settings and its shape, under their keys.
+      facts: its settings and its shape, under their keys, and what all grid points share.
       point: what the summary says about it.
       arrays: of all its seeds.
       seeds: the seeds that are kept.
@@ -61,9 +62,14 @@ class Part:
         return {name.removeprefix(start) for name in self.arrays if name.startswith(start)}
 
 
-def facts_of(point: dict[str, Any]) -> dict[str, Any]:
+def constants_of(record: Record) -> dict[str, Any]:
+    """The settings that are the same at all grid points; an earlier version did not tell them."""
+    return record.summary.get("constants") or {}
+
+
+def facts_of(point: dict[str, Any], constants: dict[str, Any]) -> dict[str, Any]:
     """Settings and shape of a grid point, with what follows from them."""
-    settings = point["settings"]
+    settings = constants | point["settings"]
     shape = {
         "n": settings.get("model.num_components"), "m": settings.get("truth.num_components"),
         "d": settings.get("truth.dim"), "N": settings.get("target.num_samples"),
@@ -79,25 +85,44 @@ def parts_of(record: Record) -> list[Part]:
     """All grid points with all their seeds."""
     pairs = zip(record.summary["points"], record.grid, strict=True)
     return [
-        Part(i, facts_of(point), point, arrays, np.arange(len(arrays["status"])))
+        Part(
+            i, facts_of(point, constants_of(record)), point, arrays,
+            np.arange(len(arrays["status"])),
+        )
         for i, (point, arrays) in enumerate(pairs)
         if "status" in arrays
-    ]
+    ]  # fmt: skip
 
 
 def select(record: Record, where: dict[str, Any] | None) -> list[Part]:
     """The grid points and seeds for which every key has its value, or one of its values."""
-    everything = parts = parts_of(record)
+    parts = on_grid(record, where)
+    settings = set().union(*(part.facts for part in parts_of(record)))
     for key, wanted in (where or {}).items():
-        options = [*wanted, wanted] if isinstance(wanted, list) else [wanted]
-        if any(key in part.facts for part in everything):
-            parts = [p for p in parts if any(same(p.facts.get(key), o) for o in options)]
+        if key in settings:
             continue
-        check_known(everything, key, "where")
+        options = _options(wanted)
         there = [part for part in parts if has(part, key)]
         parts = [part.kept(np.array([any(same(v, o) for o in options) for v in told], bool))
                  for part in there for told in [_told_of(part, key)]]  # fmt: skip
     return [part for part in parts if len(part.seeds)]
+
+
+def on_grid(record: Record, where: dict[str, Any] | None) -> list[Part]:
+    """The grid points of a selection, whatever became of their seeds."""
+    everything = parts = parts_of(record)
+    for key, wanted in (where or {}).items():
+        if any(key in part.facts for part in everything):
+            options = _options(wanted)
+            parts = [p for p in parts if any(same(p.facts.get(key), o) for o in options)]
+        else:
+            check_known(everything, key, "where")
+    return parts
+
+
+def _options(wanted: Any) -> list[Any]:
+    """A value, or one of several; a setting may be a list itself."""
+    return [*wanted, wanted] if isinstance(wanted, list) else [wanted]
 
 
 def _told_of(part: Part, key: str) -> list[Any]:
@@ -131,17 +156,33 @@ def values_of(part: Part, y: str) -> np.ndarray:
         return column
     if column.dtype == bool:
         return column & part.good
-    none = ~part.good | (column <= 0 if y in _NEVER else False)
+    # 0 iterations stand for a seed that never came there.
+    never = y == "iterations" or y.endswith("_iteration")
+    none = ~part.good | (column <= 0 if never else False)
     return np.where(none, np.nan, column.astype(np.float64))
 
 
 def check_known(parts: Sequence[Part], key: str, what: str) -> None:
-    """Refuses a key that is neither a setting nor a column."""
-    if parts and not any(has(part, key) for part in parts):
-        facts = listed(set().union(*(part.facts for part in parts))) if what != "y" else ""
-        columns = listed({"success"} | set().union(*(part.columns for part in parts)))
-        known = f"settings {facts}; columns {columns}" if facts else columns
-        raise InputError(f"{what} = {brief(repr(key), 60)}: is unknown; known are {known}")
+    """Refuses a key that is neither a setting nor, as y has to be, a column."""
+    if not parts or any(has(part, key) for part in parts):
+        return
+    columns = {"success"}.union(*(part.columns for part in parts))
+    facts: set[str] = set().union(*(part.facts for part in parts)) if what != "y" else set()
+    near = difflib.get_close_matches(key[:60], sorted(facts | columns), n=1)
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    # Those that do not vary are many, and written in config.toml.
+    told = {name for name in facts if "." not in name or name in parts[0].point["settings"]}
+    settings = f"settings {listed(told)} and all of config.toml; " if facts else ""
+    raise InputError(
+        f"{what} = {brief(repr(key), 60)}: is unknown{meant}; known are {settings}"
+        f"columns {listed(columns)}"
+    )
+
+
+def check_number(y: str) -> None:
+    """Refuses a column whose numbers stand for names: their median means nothing."""
+    if y in _CODES:
+        raise InputError(f'y = "{y}": is a name, not a number; outcome.NAME is a share')
 
 
 def has(part: Part, y: str) -> bool:
@@ -183,6 +224,12 @@ def split(part: Part, by: Sequence[str]) -> Iterator[tuple[tuple, Part]]:
         pieces = [(v, part.kept(np.array([t == v for t in told]))) for v in sorted(set(told))]
     for value, piece in pieces:
         yield from (((value, *others), inner) for others, inner in split(piece, rest))
+
+
+def varied(parts: Sequence[Part]) -> list[str]:
+    """The settings that differ between grid points."""
+    keys = parts[0].point["settings"] if parts else ()
+    return [key for key in keys if len({repr(part.facts.get(key)) for part in parts}) > 1]
 
 
 def listed(names: set[str]) -> str:

@@ -15,6 +15,7 @@ from gemjax.cli.report.selection import (
     Part,
     check_known,
     column_of,
+    constants_of,
     has,
     hashable,
     listed,
@@ -35,7 +36,7 @@ class Line:
     """What belongs together in a figure: replicates with the same `by`.
 
     Attributes:
-      by: values of the keys that tell lines apart.
+      by: values of the keys that tell lines apart; what is the same all over the run does not.
       x: (R,) where each replicate stands; the place in `names` if there are any.
       y: (R,) its value, NaN for none; or whether it succeeded.
       seeds: (R,) which replicates are one seed at several x.
@@ -73,6 +74,7 @@ def lines(record: Record, spec: Spec, y: str | None = None) -> list[Line]:
     """The replicates of each combination of `by`; other settings are pooled."""
     y = y or spec.get("y") or "success"
     by, x = list(spec.get("by") or ()), spec.get("x")
+    constants = constants_of(record)
     everything = parts_of(record)
     for key, what in [(y, "y"), *((k, "by") for k in by), *([(x, "x")] if x else [])]:
         if what == "y" or not any(key in part.facts for part in everything):
@@ -98,7 +100,8 @@ def lines(record: Record, spec: Spec, y: str | None = None) -> list[Line]:
     for values in _in_order(groups):
         x_, y_, seeds, points = (np.concatenate(a) for a in zip(*groups[values], strict=True))
         if len(x_):
-            made.append(Line(dict(zip(by, values, strict=True)), x_, y_, seeds, points, names))
+            told = {k: v for k, v in zip(by, values, strict=True) if k not in constants}
+            made.append(Line(told, x_, y_, seeds, points, names))
     return made
 
 
@@ -133,7 +136,9 @@ def curves(record: Record, spec: Spec) -> list[Curves]:
             shared = np.intersect1d(shared, time)
         y_ = np.concatenate([y_[:, np.isin(time, shared)] for time, y_ in groups[values]])
         if len(y_) and len(shared):
-            made.append(Curves(dict(zip(by, values, strict=True)), shared, y_))
+            constants = constants_of(record)
+            told = {k: v for k, v in zip(by, values, strict=True) if k not in constants}
+            made.append(Curves(told, shared, y_))
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from gemjax.cli.record import Record
 from gemjax.cli.report import words
 from gemjax.cli.report.canvas import (
     COLOURS,
-    MOST_PANELS,
     OUTCOME_COLOURS,
     is_wide,
     label_of,
@@ -23,40 +23,47 @@ from gemjax.cli.report.canvas import (
     new_panels,
     title_of,
 )
-from gemjax.cli.report.selection import Part, check_known, parts_of, select, split, values_of
+from gemjax.cli.report.panels import spread
+from gemjax.cli.report.selection import (
+    Part,
+    check_known,
+    check_number,
+    constants_of,
+    parts_of,
+    select,
+    split,
+    values_of,
+    varied,
+)
 from gemjax.cli.report.series import Spec
 from gemjax.cli.results import outcome_name
 
-_Map = tuple[np.ndarray, np.ndarray, Part]  # starts, values of y, where from
-
 
 def start_map(record: Record, spec: Spec) -> Figure:
-    """Seeds in the plane of the first two starting coordinates that differ between them."""
+    """Seeds in the plane of the first two starting coordinates that differ between them.
+
+    Each grid point has a panel of its own: the same seeds start alike at all of them.
+    """
     y = spec.get("y") or "outcome"
     by = list(spec.get("by") or ())
     check_known(parts_of(record), y, "y")
-    groups: dict[str, list[_Map]] = {}
-    for part in select(record, spec.get("where")):
-        if "start_means" not in part.arrays:
-            continue
-        for values, piece in split(part, by):
-            title = label_of(dict(zip(by, values, strict=True)))
-            starts = piece.arrays["start_means"][piece.seeds]
-            groups.setdefault(title, []).append((starts, values_of(piece, y), piece))
-    if not groups:
+    if y != "outcome":
+        check_number(y)
+    there = [part for part in select(record, spec.get("where")) if "start_means" in part.arrays]
+    maps = [(values, piece) for part in there for values, piece in split(part, by)]
+    if not maps:
         raise InputError('kind = "map": no grid point selected has kept its starts')
-    titles = [*groups][:MOST_PANELS]
-    cut = f" ({len(titles)} of {len(groups)} panels)" if len(groups) > len(titles) else ""
-    title = title_of(spec, f"{words.brief_measure(y).capitalize()} by start") + cut
+    shown = spread(maps)
+    cut = f" ({len(shown)} of {len(maps)} panels)" if len(maps) > len(shown) else ""
+    title = title_of(spec, f"{words.capitalized(words.brief_measure(y))} by start") + cut
+    titles = _titles(shown, by, varied([part for _, part in maps]), constants_of(record))
     figure, axes = new_panels(titles, title, sharex=True, sharey=True)
-    every = np.concatenate([own for maps in groups.values() for _, own, _ in maps])
+    every = np.concatenate([values_of(part, y) for _, part in maps])
     norm = _norm(every) if every.dtype != bool and y != "outcome" else None
-    for panel, name in zip(axes, titles, strict=True):
-        maps = groups[name]
-        starts = np.concatenate([own for own, _, _ in maps])
-        found = np.concatenate([own for _, own, _ in maps])
+    for panel, (_, part) in zip(axes, shown, strict=True):
+        starts, found = part.arrays["start_means"][part.seeds], values_of(part, y)
         at, labels = _free(starts)
-        _truth_lines(panel, maps[0][2], starts.shape[-1], len(labels))
+        _truth_lines(panel, part, starts.shape[-1], len(labels))
         size = float(np.clip(6e3 / len(at), 4, 40))
         for told, colour, mask in _classes(found, y, norm):
             ramp = {"c": colour, "norm": norm, "cmap": "viridis"}
@@ -67,6 +74,20 @@ def start_map(record: Record, spec: Spec) -> Figure:
         figure.colorbar(ScalarMappable(norm, "viridis"), ax=axes, label=words.measure(y))
     legend(figure, axes)
     return figure
+
+
+def _titles(
+    shown: Sequence[tuple[tuple, Part]], by: Sequence[str], settings: Sequence[str],
+    constants: dict[str, Any],
+) -> list[str]:  # fmt: skip
+    """Of each map: its values of `by`, then the settings that tell its grid point from others."""
+    return [
+        label_of(
+            {key: value for key, value in zip(by, values, strict=True) if key not in constants}
+            | {key: part.facts.get(key) for key in settings}
+        )
+        for values, part in shown
+    ]
 
 
 def _norm(values: np.ndarray) -> Normalize:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.table import Column, Table
 
 from gemjax.cli.files.boundary import brief
 from gemjax.cli.record import Record
+from gemjax.cli.report import words
 from gemjax.cli.results import cell
 
 _MOST_SHOWN = 10  # components
@@ -42,22 +43,30 @@ def show(record: Record) -> None:
         print("\n".join(certificate_lines(summary["certificate"], columns, advice)))
 
 
-# Header, key in `_told`, format.
-_COLUMNS = (
-    ("seeds", "num_seeds", "{}"),
-    ("recovered", "success_rate", "{:.2f}"),
-    ("95 % interval", "success_interval_95", "{0[0]:.2f} to {0[1]:.2f}"),
-    ("excess loss", "median_excess_loss", "{:.2e}"),
-    ("active", "median_num_active", "{:g}"),
-    ("loss, median", "median_loss", "{:.6f}"),
-    ("loss, best", "best_loss", "{:.6f}"),
-    ("iterations run", "median_num_iterations", "{:g}"),
-    ("reached", "num_reached", "{}"),
-    ("iterations", "median_iterations", "{:g}"),
-    ("birth-optimal", "share_birth_optimal", "{:.2f}"),
-    ("failures", "failures", "{}"),
-    ("diverged", "num_diverged", "{}"),
+# Of losses only differences tell, far behind the first digits.
+_LOSS = "{:.6f}"
+# Header, key in `_told`, how it is written.
+_COLUMNS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("seeds", "num_seeds", str),
+    ("recovered", "success_rate", words.number),
+    ("95 % interval", "success_interval_95", lambda ends: words.interval(*ends)),
+    ("excess loss", "median_excess_loss", words.number),
+    ("active", "median_num_active", words.number),
+    ("loss, median", "median_loss", _LOSS.format),
+    ("loss, best", "best_loss", _LOSS.format),
+    ("iterations run", "median_num_iterations", words.number),
+    ("reached", "num_reached", str),
+    ("iterations", "median_iterations", words.number),
+    ("birth-optimal", "share_birth_optimal", words.number),
+    ("failures", "failures", str),
+    ("diverged", "num_diverged", str),
 )
+# Of the columns whose name alone does not tell.
+MEANINGS = {
+    "active": "median number of components with weight",
+    "reached": "number of seeds that reach the excess loss report.reach",
+    "iterations": "the median of what those take",
+}
 
 
 def run_table(points: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
@@ -72,11 +81,16 @@ def run_table(points: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[st
     short = [key.rpartition(".")[2] for key in settings]
     names = [s if short.count(s) == 1 else key for key, s in zip(settings, short, strict=True)]
     rows = [
-        ["" if (v := point["settings"].get(key)) is None else str(cell(v)) for key in settings]
-        + ["none" if point.get(key) is None else form.format(point[key]) for _, key, form in shown]
+        ["" if (v := point["settings"].get(key)) is None else _setting(v) for key in settings]
+        + ["none" if point.get(key) is None else told(point[key]) for _, key, told in shown]
         for point in points
     ]
     return [*names, *(name for name, _, _ in shown)], rows
+
+
+def _setting(value: Any) -> str:
+    """As results.csv has it, but a flag in the words of the legends."""
+    return words.value(value) if isinstance(value, bool) else str(cell(value))
 
 
 def _told(point: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from gemjax.cli.report.series import curves as curves_of
 
 ROUNDING = 1e-9  # a loss below the truth's by less is as low as the truth's
 _DEEPEST = 1e-14  # of the largest value: below that is rounding
+_MARGIN = 1.5  # factor between the ends of a logarithmic axis and of what is on it
 _GUIDE = 30.0  # ratio of the iterations that a guide line spans
 
 
@@ -28,7 +29,9 @@ def curves(record: Record, spec: Spec) -> Figure:
     found = curves_of(record, {**spec, "y": y})
     which = 0 if y == "moments" else 1
     titles, panels = panels_of(found, spec, which)
-    title = title_of(spec, f"{words.brief_measure(y).capitalize()}: median, 10 % to 90 % band")
+    title = title_of(
+        spec, f"{words.capitalized(words.brief_measure(y))}: median, 10 % to 90 % band"
+    )
     title += told_of(titles, found, spec, which)
     figure, axes = new_panels(titles, title, sharex=True, sharey=True)
     shown = [_orders(panel) if y == "moments" else panel for panel in panels]
@@ -40,13 +43,13 @@ def curves(record: Record, spec: Spec) -> Figure:
     signed = y == "excess_loss" and any(band[0].min() <= -ROUNDING for _, band, _ in every)
     for panel, bands in zip(axes, drawn, strict=True):
         alpha = 0.2 if len(bands) < 5 else 0.1
-        for time, band, (label, colour) in bands:
-            whole = signed or y == "loss"
-            low, middle, high = band if whole else np.where(band > 0, band, np.nan)
-            panel.plot(time, middle, color=colour, lw=2, label=label or "median")
-            floor = low if whole else np.where(np.isnan(low), _least(band), low)
-            panel.fill_between(time, floor, high, color=colour, alpha=alpha, lw=0)
         _scale(panel, every, signed, y)
+        for time, band, (label, colour) in bands:
+            if panel.get_yscale() == "log":  # zero is below all of it, and not nowhere
+                band = np.where(band <= 0, panel.get_ylim()[0] / 10, band)
+            low, middle, high = band
+            panel.plot(time, middle, color=colour, lw=2, label=label or "median")
+            panel.fill_between(time, low, high, color=colour, alpha=alpha, lw=0)
         if spec.get("window"):
             panel.axvspan(*spec["window"], color="0.92", lw=0, zorder=0)
         if not signed:
@@ -73,13 +76,8 @@ def _orders(shown: list[tuple[Curves, Key]]) -> list[tuple[Curves, Key]]:
     ]  # fmt: skip
 
 
-def _least(band: np.ndarray) -> float:
-    """Where the lower end of a band is drawn that reaches to zero."""
-    positive = band[band > 0]
-    return float(positive.min()) if len(positive) else np.nan
-
-
 def _scale(panel: Any, bands: list[Any], signed: bool, y: str) -> None:
+    """The axes, before anything is drawn: a logarithmic one ends where its bands do."""
     if bands:
         panel.set_xscale("log")
     ends = np.concatenate([np.zeros(0), *(band.ravel() for _, band, _ in bands)])
@@ -89,11 +87,11 @@ def _scale(panel: Any, bands: list[Any], signed: bool, y: str) -> None:
         panel.set_yscale("symlog", linthresh=1e-3)
         panel.axhline(0, color="0.4", lw=1)
     elif (ends > 0).any():
-        panel.set_yscale("log")
+        top, least = np.nanmax(ends), ends[ends > 0].min()
+        bottom = max(least / _MARGIN, _DEEPEST * top)
         if (ends <= 0).any() and y == "excess_loss":
-            panel.set_ylim(bottom=min(ROUNDING, ends.max() / 10))
-        elif ends[ends > 0].min() < _DEEPEST * ends.max():
-            panel.set_ylim(bottom=_DEEPEST * ends.max())
+            bottom = min(ROUNDING, top / 10)
+        panel.set(yscale="log", ylim=(bottom, top * _MARGIN))
 
 
 def _guide(panel: Any, bands: list[Any], spec: Spec) -> None:

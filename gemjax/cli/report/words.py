@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from gemjax.cli.results import cell
 
 _SHORT = {
@@ -46,13 +48,22 @@ _MEASURES = {
 }
 
 
-def number(value: float | None) -> str:
+_BRIEF = {
+    "rms_distance": "RMS distance", "num_iterations": "iterations run",
+    "num_active": "components with weight", "num_distinct": "distinct components",
+    "num_insertions": "components inserted", "num_missed": "clusters missed",
+    "entry_iteration": "iterations until entry",
+    **{f"moment{k}_iteration": f"iterations to moment {k}" for k in range(1, 7)},
+}  # fmt: skip
+
+
+def number(found: float | None) -> str:
     """Three digits that count: 0.0123, 12300, 1.2e-07."""
-    if value is None:
+    if found is None:
         return "none"
-    if not math.isfinite(value):
-        return {math.inf: "∞", -math.inf: "-∞"}.get(value, "none")
-    return f"{float(f'{value:.3g}'):g}"
+    if not math.isfinite(found):
+        return {math.inf: "∞", -math.inf: "-∞"}.get(found, "none")
+    return f"{float(f'{found:.3g}'):g}"
 
 
 def interval(low: float | None, high: float | None) -> str:
@@ -65,21 +76,25 @@ def short(key: str) -> str:
     return _SHORT.get(key) or key.rpartition(".")[2].replace("_", " ")
 
 
-def setting(key: str, value: Any) -> str:
-    """A setting with its value: n = 7, escape, not escape; of a case its name alone."""
-    if isinstance(value, bool):
-        return short(key) if value else f"not {short(key)}"
-    if isinstance(value, float):
-        return f"{short(key)} = {value:g}"
-    told = str(cell(value)) if value is not None else "none"
-    return told if key == "case" else f"{short(key)} = {told}"
+def value(of: Any) -> str:
+    """The value of a setting or a flag: 7, yes, none."""
+    if isinstance(of, bool | np.bool_):
+        return "yes" if of else "no"
+    if isinstance(of, float):
+        return f"{of:g}"
+    return "none" if of is None else str(cell(of))
+
+
+def setting(key: str, of: Any) -> str:
+    """A setting with its value: n = 7, escape = no; of a case its name alone."""
+    return value(of) if key == "case" else f"{short(key)} = {value(of)}"
 
 
 def selection(where: dict[str, Any] | None) -> str:
-    """What a selection keeps: n = 7 or 20, covered."""
+    """What a selection keeps: n = 7 or 20, covered = yes."""
     texts = []
-    for key, value in (where or {}).items():
-        first, *others = value if isinstance(value, list) and value else [value]
+    for key, wanted in (where or {}).items():
+        first, *others = wanted if isinstance(wanted, list) and wanted else [wanted]
         told = setting(key, first)
         rest = (setting(key, other) for other in others)
         texts.append(" or ".join([told, *(text.removeprefix(f"{short(key)} = ") for text in rest)]))
@@ -101,7 +116,20 @@ def measure(name: str) -> str:
 def brief_measure(name: str) -> str:
     """A column within a sentence, without units: excess loss."""
     head, _, outcome = name.partition(".")
-    return outcome if head == "outcome" and outcome else name.replace("_", " ")
+    if head == "outcome" and outcome:
+        return outcome
+    return _BRIEF.get(name) or name.replace("_", " ")
+
+
+def capitalized(text: str) -> str:
+    """At the start of a sentence, whatever else is in capitals: RMS distance."""
+    return text[:1].upper() + text[1:]
+
+
+def median(name: str) -> str:
+    """Of a column: median excess loss, median number of distinct components."""
+    count = name.startswith("num_") or name == "iterations" or name.endswith("_iteration")
+    return f"median {'number of ' if count else ''}{brief_measure(name)}"
 
 
 def file_name(index: int, figure: dict[str, Any]) -> str:
