@@ -198,7 +198,7 @@ NOT_SHOWN = {
     ("pruning", "components left after merging, 1,000 samples"): "disagrees: samples keep more",
     ("rates", "exponent of the excess loss, one Gaussian, n = 10"): _NO_CASE,
     ("rates", "exponent of the excess loss, m = 3, n = 20"): _SHORT,
-    ("samples", "exponent, unequal weights"): _NO_CASE,
+    ("samples", "exponent of the root mean square error, unequal weights"): _NO_CASE,
     ("samples", "exponent, over-parameterized and merged"): _NO_CASE,
     ("separation", "slope of log ε₀ against Δ², d = 2"): "disagrees: the slope is positive",
     ("separation", "iterations at Δ = 1.5 over those at Δ = 4, d = 2"): _SHORT,

@@ -104,6 +104,38 @@ def slope(x: np.ndarray, y: np.ndarray, seeds: np.ndarray, law: str) -> Estimate
     return Estimate(value, float(low), float(high), count, note=note)
 
 
+def rms_slope(x: np.ndarray, y: np.ndarray, seeds: np.ndarray, law: str) -> Estimate:
+    """Slope of the logarithm of the root mean square of y at each x; the interval is a bootstrap's.
+
+    Where theory speaks of a mean square error, and few large errors make it up.
+    """
+    there = np.isfinite(y) & np.isfinite(x) & ((x > 0) | (law != "power"))
+    places, at = np.unique(x[there], return_inverse=True)
+    _, of = np.unique(seeds[there], return_inverse=True)
+    if len(places) < 2:
+        return Estimate(None, None, None, int(there.sum()))
+    count = int(of.max()) + 1
+    squares, ones = np.zeros((2, count, len(places)))
+    np.add.at(squares, (of, at), y[there] ** 2)
+    np.add.at(ones, (of, at), 1)
+    rng = np.random.default_rng(_BOOTSTRAP_SEED)
+    times = rng.multinomial(count, np.full(count, 1 / count), size=_RESAMPLES)
+    slopes = []
+    for weights in (np.ones(count), *times):
+        total, number = weights @ squares, weights @ ones
+        good = total > 0
+        if good.sum() > 1:
+            logs = 0.5 * np.log(total[good] / number[good])
+            slopes.append(np.polyfit(LAWS[law][0](places[good]), logs, 1)[0])
+    if not slopes:
+        return Estimate(None, None, None, count)
+    value, *others = map(float, slopes)
+    if count == 1:
+        return Estimate(value, None, None, count, note="one seed, no interval")
+    low, high = np.quantile(others, [_TAIL, 1 - _TAIL])
+    return Estimate(value, float(low), float(high), count)
+
+
 def _left_out(finite: np.ndarray, there: np.ndarray) -> str:
     """What a note says of values that are none for a logarithm."""
     out = int(finite.sum() - there.sum())

@@ -99,14 +99,17 @@ def _measured(record: Record, spec: Spec) -> list[tuple[dict[str, Any], Estimate
         "slope": lambda line: estimates.slope(
             line.x, line.y.astype(np.float64), line.seeds, _law(spec)
         ),
+        "rms slope": lambda line: estimates.rms_slope(
+            line.x, line.y.astype(np.float64), line.seeds, _law(spec)
+        ),
         "smallest": lambda line: estimates.smallest(line.x, _flags(line.y), level),
     }
     if measure not in ways:
         known = ", ".join([*ways, *_PAIRED, "over coverage"])
         raise InputError(f"measure = {brief(repr(measure), 60)}: is unknown; known are {known}")
-    if measure in ("slope", "smallest") and not spec.get("x"):
+    if measure in _OVER_X and not spec.get("x"):
         raise InputError(f'measure = "{measure}" needs x, a setting')
-    plain = spec if measure in ("slope", "smallest") else {**spec, "x": None}
+    plain = spec if measure in _OVER_X else {**spec, "x": None}
     return [(line.by, ways[measure](line)) for line in lines(record, plain)] or [({}, NOTHING)]
 
 
@@ -123,6 +126,7 @@ def _flags(y: np.ndarray) -> np.ndarray:
     return y
 
 
+_OVER_X = ("slope", "rms slope", "smallest")
 _PAIRED = {"difference": estimates.difference, "ratio": estimates.ratio}
 
 
@@ -196,6 +200,7 @@ def _told(spec: Spec, label: str) -> str:
             "rate": f"rate of {y}",
             "median": words.median(name),
             "slope": f"slope of log {y} over {law}",
+            "rms slope": f"slope of the log root mean square of {y} over {law}",
             "smallest": f"smallest {x} with rate of {y} at least {spec.get('level') or _LEVEL:g}",
             "over coverage": "rate of success less the probability that n draws from the truth "
             "reach all clusters",

@@ -12,6 +12,7 @@ from gemjax.cli.files.write import write_text
 from gemjax.cli.record import Record
 from gemjax.cli.report import tables, words
 from gemjax.cli.report.findings import ABSENT, Finding, evaluate
+from gemjax.cli.report.selection import select
 
 _MOST_ROWS = 40  # of a table that is not folded
 _ESCAPED = str.maketrans({c: f"\\{c}" for c in "\\`*[]|"} | {"<": "&lt;", ">": "&gt;"})
@@ -52,6 +53,8 @@ def page(record: Record, picture: Callable[[str], str], config: str = "config.to
     if figures:
         parts.append("## Figures")
     for index, figure in enumerate(figures):
+        if not select(record, figure.get("where")):  # as --fast leaves grid points out
+            continue
         name = words.file_name(index, figure)
         title = _text(figure.get("title") or figure["kind"])
         parts.append(f"![{title}]({picture(name)})")

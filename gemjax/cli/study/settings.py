@@ -15,7 +15,9 @@ import gemjax as gj
 FIGURES = (
     "success", "outcomes", "curves", "scaling", "heat", "weights", "paths", "distribution", "map",
 )  # fmt: skip
-MEASURES = ("rate", "median", "slope", "difference", "ratio", "smallest", "over coverage")
+MEASURES = (
+    "rate", "median", "slope", "rms slope", "difference", "ratio", "smallest", "over coverage",
+)  # fmt: skip
 LAWS = ("power", "exponential", "gaussian")
 
 

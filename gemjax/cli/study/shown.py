@@ -110,7 +110,8 @@ def _check_finding(table: dict[str, Any], names: _Names) -> None:
     for key in ("where", "against"):
         names.need_selection(key, table.get(key))
     _refuse(
-        measure in ("slope", "smallest") and x is None, f"x, a setting, is needed for a {measure}"
+        measure in ("slope", "rms slope", "smallest") and x is None,
+        f"x, a setting, is needed for a {measure}",
     )
     other = table.get("against", table.get("where")), table.get("against_y", y)
     _refuse(
