@@ -91,6 +91,21 @@ def test_slopes_tell_what_they_leave_out():
     assert found.note == "one seed, no interval, 2 of 6 values left out, not positive"
 
 
+def test_rms_slope_is_that_of_root_mean_squares():
+    """Errors of which many are zero and few are large have no slope of logarithms that tells."""
+    rng = np.random.default_rng(RNG_SEED)
+    x, seeds = np.repeat([1.0, 4.0, 16.0], 200), np.tile(np.arange(200), 3)
+    y = np.sqrt(np.maximum(rng.normal(size=600), 0) / np.sqrt(x))  # of order x^(-1/4), or zero
+    found = estimates.rms_slope(x, y, seeds, "power")
+    means = [0.5 * np.log(np.mean(y[x == place] ** 2)) for place in (1, 4, 16)]
+    assert found.value == pytest.approx(np.polyfit(np.log([1, 4, 16]), means, 1)[0])
+    assert found.low < -0.25 < found.high
+    assert found.high - found.low < 0.1
+    alone = estimates.rms_slope(np.array([1.0, 2.0]), np.array([3.0, 12.0]), np.zeros(2), "power")
+    assert (alone.value, alone.low) == (pytest.approx(2), None)
+    assert estimates.rms_slope(np.ones(3), np.ones(3), np.arange(3), "power").value is None
+
+
 def test_slope_resamples_seeds_and_not_points():
     """What a seed has in common at all x moves no slope."""
     x, seeds = np.repeat([1.0, 10.0], 20), np.tile(np.arange(20), 2)
