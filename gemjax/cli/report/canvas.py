@@ -139,7 +139,7 @@ def place_ticks(axis: Any, places: np.ndarray, names: Sequence[str] = ()) -> Non
         if axis.axis_name == "x" and max(map(len, names)) * len(names) > 50:
             axis.set_tick_params(rotation=30)
     elif 0 < len(places) <= _MOST_TICKS and _apart(places, axis.get_scale()):
-        axis.set_ticks(places, [f"{place:.3g}" for place in places])
+        axis.set_ticks(places, [words.number(place) for place in places])
         axis.set_minor_locator(NullLocator())
 
 

@@ -57,7 +57,7 @@ def heat(record: Record, spec: Spec) -> Figure:
         shown = np.ma.masked_invalid(np.log10(cells) if wide else cells)
         image = panel.pcolormesh(shown, cmap="viridis", edgecolor="w", **ends)
         _write(panel, cells, image.cmap(image.norm(shown)))
-        told = [names[int(c)] if names else f"{c:.3g}" for c in columns]
+        told = [names[int(c)] if names else words.number(c) for c in columns]
         panel.set_xticks(np.arange(len(columns)) + 0.5, list(map(plain, told)))
         if sum(map(len, told)) * len(titles) > _MOST_LETTERS:
             panel.set_xticks(panel.get_xticks(), list(map(plain, told)), rotation=30, ha="right")
@@ -111,4 +111,4 @@ def _median(values: np.ndarray) -> float:
 
 
 def _value(value: Any) -> str:
-    return plain(words.value(value)) if not isinstance(value, float) else f"{value:.3g}"
+    return plain(words.value(value)) if not isinstance(value, float) else words.number(value)

@@ -144,7 +144,7 @@ def distribution(record: Record, spec: Spec) -> Figure:
     figure, axes = new_panels(titles, title, sharex=True, sharey=True)
     places = np.unique(np.concatenate([np.zeros(0), *(line.x for line in found)]))
     names = found[0].names if found else ()
-    told = [plain(names[int(p)]) if names else f"{p:.3g}" for p in places]
+    told = [plain(names[int(p)]) if names else words.number(p) for p in places]
     for panel, shown in zip(axes, panels, strict=True):
         width = 0.8 / max(len(shown), 1)
         for k, (line, (label, colour)) in enumerate(shown):

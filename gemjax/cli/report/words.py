@@ -9,6 +9,7 @@ import numpy as np
 
 from gemjax.cli.results import cell
 
+_WHOLE = 1e6  # up to which whole numbers are written out
 _SHORT = {
     "model.num_components": "n", "truth.num_components": "m", "truth.separation": "Δ",
     "separation": "Δ", "truth.dim": "d", "target.num_samples": "N", "solver.step_size": "η",
@@ -58,11 +59,13 @@ _BRIEF = {
 
 
 def number(found: float | None) -> str:
-    """Three digits that count: 0.0123, 12300, 1.2e-07."""
+    """Three digits that count, and whole numbers as they are: 0.0123, 1024, 1.2e-07."""
     if found is None:
         return "none"
     if not math.isfinite(found):
         return {math.inf: "∞", -math.inf: "-∞"}.get(found, "none")
+    if found == int(found) and abs(found) < _WHOLE:
+        return str(int(found))
     return f"{float(f'{found:.3g}'):g}"
 
 
