@@ -200,6 +200,8 @@ NOT_SHOWN = {
     ("rates", "exponent of the excess loss, m = 3, n = 20"): _SHORT,
     ("samples", "exponent of the root mean square error, unequal weights"): _NO_CASE,
     ("samples", "exponent, over-parameterized and merged"): _NO_CASE,
+    ("samples", "exponent, fresh batches of N at every iteration"): _NO_CASE,
+    ("samples", "error at N = 3,200, one sample over fresh batches"): _NO_CASE,
     ("separation", "slope of log ε₀ against Δ², d = 2"): "disagrees: the slope is positive",
     ("separation", "iterations at Δ = 1.5 over those at Δ = 4, d = 2"): _SHORT,
     ("weak_separation", "n = 20 less n = 3 at Δ <= 2"): "one seed of 8 decides, by chance",
