@@ -39,10 +39,8 @@ def run(a: Path, b: Path, picture: Path | None, tell: Callable[[str], None]) -> 
         except (KeyError, IndexError, TypeError) as error:
             raise InputError(f"{a} or {b}: its arrays are not those of its summary") from error
         for line in comparison.differing(mine, other):
-            tell(f"the runs differ in {line}")
-        seeds = [record.summary.get("sweep_seed") for record in (mine, other)]
-        if seeds[0] != seeds[1]:
-            tell("the runs have different sweep.seed: their seeds are pairs by number only")
+            pairs = ", so that seeds are pairs by number only" if "sweep.seed" in line else ""
+            tell(f"the runs differ in {line}{pairs}")
         tables.show_table(f"A = {a}, B = {b}", *comparison.table(answers))
         if picture is not None:
             figure = comparison.picture(answers, a, b)

@@ -115,7 +115,7 @@ def test_turned_around_it_is_the_same(folder):
 def test_the_table_and_the_picture(folder, elsewhere, capsys):
     assert cli.main(["compare", str(folder / "three"), str(folder / "four")]) == 0
     captured = capsys.readouterr()
-    assert captured.err == ""
+    one_line(captured.err, "differ in model.num_components: 3 in A, 4 in B")
     assert "final loss" in captured.out
     picture = Path("runs") / "three-against-four.png"
     assert f"picture in {picture}" in captured.out
@@ -185,7 +185,7 @@ def test_what_varies_in_one_alone_is_not_clear(folder, capsys):
 def test_other_seeds_are_told(folder, capsys):
     arguments = ["compare", str(folder / "three"), str(folder / "reseeded"), "--no-figures"]
     assert cli.main(arguments) == 0
-    one_line(capsys.readouterr().err, "different sweep.seed", "by number only")
+    one_line(capsys.readouterr().err, "differ in sweep.seed: 0 in A, 5 in B", "by number only")
 
 
 def test_what_cannot_be_compared(folder, tmp_path, capsys):

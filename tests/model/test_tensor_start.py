@@ -30,7 +30,11 @@ def test_means_from_a_sample():
 
 @pytest.mark.parametrize(
     ("m", "d", "weights"),
-    [(3, 10, None), (3, 10, [0.1, 0.3, 0.6]), (2, 1, [0.2, 0.8])],
+    [
+        pytest.param(3, 10, None, marks=pytest.mark.slow),
+        (3, 10, [0.1, 0.3, 0.6]),
+        (2, 1, [0.2, 0.8]),
+    ],
 )
 def test_means_in_the_population_limit_are_exact(m, d, weights):
     truth = gj.truth.simplex(m, d, 4.0, weights)

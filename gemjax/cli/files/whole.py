@@ -85,7 +85,7 @@ SUMMARIES: dict[str, Form] = {
     "run": {**_ALL, "source?": "text", "points": [_POINT], "components?": _DRAWN,
             "study?": "settings", "figures?": "records", "findings?": "records",
             "constants?": "settings", "size?": "text", "overrides?": "texts",
-            "sweep_seed?": "count", "compute_seconds?": "number"},
+            "compute_seconds?": "number"},
     "fit": {**_ALL, "data": "text", "loss_nats_per_point": "number", "num_active": "count",
             "num_iterations": "count", "num_insertions?": "count", "components": _DRAWN,
             "certificate?": _CERTIFICATE},

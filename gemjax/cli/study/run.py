@@ -115,8 +115,6 @@ def run(
         summary |= {"source": config.name, "num_seeds_read_back": read_back}
         summary |= config.shown | config.asked
         summary["constants"] = _constants(config)
-        if len(seeds := {point.sweep.seed for point in config.points}) == 1:
-            summary["sweep_seed"] = seeds.pop()
         write_csv(out / "results.csv", *results.seed_rows(config.varying, grid))
         return record.finish(Record(out, "run", summary), grid, components, draw, begun)
 
