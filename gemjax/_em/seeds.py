@@ -87,6 +87,7 @@ def sweep(
         points, for points that do not fit on one device or fewer seeds than devices, at the price
         of one sum over that axis per pass over the points. In several processes
         (`jax.distributed`) every process calls this with the same arguments and gets all results.
+        Of a `FileTarget` one process takes one seed after the other on one device.
       first_seed: number of the first seed, traced: seeds first_seed … first_seed + S − 1.
       escape: what to do about seeds that are stuck, as for `fit`; nothing by default.
 
@@ -126,6 +127,10 @@ def sweep(
         )
     counts = (num_iterations, record_every, batch_size, type(solver))
     solver, data = prepared(solver, target, like, mesh)
+    if isinstance(target, FileTarget) and mesh is not None and not mesh.is_multi_process:
+        # Reads for several devices of one process may wait for each other for ever: JAX hands them
+        # their arguments through the threads that they keep busy.
+        mesh = None
     way_out = prepare_escape(escape, target, num_components, num_iterations, num_iterations)
     rest = (way_out, checked_tolerance(tolerance, target.dtype))
     starts = (_starts(*drawn), seeds)

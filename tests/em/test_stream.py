@@ -117,7 +117,13 @@ def test_every_seed_of_a_sweep_has_batches_of_its_own(solver):
     assert (whole.status == gj.Status.OK).all()
 
 
-@pytest.mark.parametrize("changes", [{"batch_size": 3}, {"batch_size": 4, "tolerance": 1e-12}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"batch_size": 3}, marks=pytest.mark.slow),
+        {"batch_size": 4, "tolerance": 1e-12},
+    ],
+)
 def test_a_seed_depends_neither_on_the_batch_of_seeds_nor_on_devices(changes):
     whole, devices = sweep(), np.array(jax.devices()[:2])
     same(sweep(**changes), whole, rtol=1e-9)

@@ -80,6 +80,8 @@ def test_sweep_over_seeds_and_devices(files):
     devices = np.array(jax.devices()[:2])
     spread = gj.sweep(jax.random.key(0), solver, on_disk, mesh=Mesh(devices, ("seed",)), **settings)
     np.testing.assert_allclose(alone.mixture.means, spread.mixture.means, rtol=1e-12)
+    # Reads for two devices of one process would wait for each other, if rarely: one does it all.
+    assert len(spread.mixture.means.sharding.device_set) == 1
     mesh = Mesh(devices.reshape(1, 2), ("seed", "data"))
     with pytest.raises(TypeError, match='cannot be spread over the axis "data"'):
         gj.sweep(jax.random.key(0), solver, on_disk, mesh=mesh, **settings)
