@@ -47,7 +47,7 @@ def own_loop(solver, stream, start, T):
 
 
 # The rules see a layout as of any target: an ordinary run takes one of each kind of solver.
-ORDINARY = ("classical", "mirror", "chunks", "overrelaxed")
+ORDINARY = ("classical", "mirror", "chunks")
 
 
 @pytest.mark.parametrize(
