@@ -183,7 +183,8 @@ def test_derivatives(mean_rule):
         return jnp.sum(fit.mixture.means**2) + fit.loss
 
     arguments = (TRUTH.means, START.means, jnp.asarray(0.6))
-    check_grads(jax.jit(final), arguments, order=1, modes=("fwd", "rev"), atol=1e-6, rtol=1e-6)
+    check_grads(jax.jit(final), arguments, order=1, modes=("rev",), atol=1e-6, rtol=1e-6)
+    # The forward mode is compared with the reverse one.
     backward = jax.jit(jax.grad(final, argnums=(0, 1, 2)))(*arguments)
     forward = jax.jit(jax.jacfwd(final, argnums=(0, 1, 2)))(*arguments)
     same(backward, forward, rtol=1e-10)

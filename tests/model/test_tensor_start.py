@@ -38,7 +38,7 @@ def test_means_from_a_sample():
 )
 def test_means_in_the_population_limit_are_exact(m, d, weights):
     truth = gj.truth.simplex(m, d, 4.0, weights)
-    start = gj.initialize.tensor(KEY, gj.population(truth), m, rank=m)
+    start = gj.initialize.tensor(KEY, gj.population(truth, num_nodes=32), m, rank=m)
     assert error(start, truth) < 1e-9
 
 
