@@ -211,11 +211,18 @@ def test_principal_subspaces_are_those_of_the_means():
     inside = gj.hermite.principal_subspace(points, 2)
     assert np.linalg.norm(basis.T @ inside, 2) > 0.99
 
+
+@pytest.mark.parametrize("order", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_principal_subspaces_are_differentiable(order):
+    truth = gj.truth.simplex(3, 6, 4.0, [0.5, 0.3, 0.2])
+    turn = np.linalg.qr(np.random.default_rng(7).normal(size=(6, 6)))[0]
+
     def projected(means):
         basis = gj.hermite.principal_subspace(gj.make_mixture(means, truth.weights), 1)
         return jnp.sum((basis @ basis.T) ** 3)
 
-    check_grads(jax.jit(projected), (truth.means,), order=1, atol=1e-5, rtol=1e-5)
+    means = truth.means @ turn + 50.0
+    check_grads(jax.jit(projected), (means,), order=order, atol=1e-5, rtol=1e-5)
 
 
 A, B, POINTS = mixture(3, 2), mixture(2, 2, 1), sample(6, 2)
