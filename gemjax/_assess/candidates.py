@@ -185,11 +185,13 @@ def values(context: Context, candidates: Candidates) -> Values:
 
 def farthest_points(context: Context, k: int) -> jax.Array:
     """(k, d) points of the largest w/p, relative to the centre: each alone makes D that large."""
-    d = context.mixture.means.shape[1]
+    d, covariance = context.mixture.means.shape[1], context.mixture.covariance
 
     def block(x: Block, log_ratio: jax.Array) -> jax.Array:
         C = x.weights.shape[0]
-        score, index = jax.lax.top_k(_log(x.weights) - (log_ratio + x.base), min(k, C))
+        apart = context.blocks.apart  # differences have the base in them
+        base = x.base if apart else covariance.shared(x.features[:d], x.base)
+        score, index = jax.lax.top_k(_log(x.weights) - (log_ratio + base), min(k, C))
         rows = jnp.concatenate([x.features[:d, index], score[None]]).T
         # A block with fewer points repeats them; below all others, so that none counts twice.
         again = jnp.arange(k, dtype=jnp.int32)

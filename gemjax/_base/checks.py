@@ -102,8 +102,10 @@ def mixture(name: str, value: Any, *, finite: bool = True) -> Mixture:
             f"{name}.covariance must be a gj.covariance.Covariance, such as Identity(), "
             f"got {value.covariance!r}"
         )
-    parameters = dict(enumerate(jax.tree.leaves(value.covariance)))
-    named = {f"covariance parameter {i}": jnp.asarray(leaf) for i, leaf in parameters.items()}
+    value.covariance.check(f"{name}.covariance", *means.shape)
+    covariance = _in_arrays(value.covariance, means.dtype)
+    parameters = dict(enumerate(jax.tree.leaves(covariance)))
+    named = {f"covariance parameter {i}": leaf for i, leaf in parameters.items()}
     arrays.same_dtype(name, means=means, log_weights=log_weights, **named)
     if finite:
         for what, array in {"means": means, **named}.items():
@@ -111,7 +113,21 @@ def mixture(name: str, value: Any, *, finite: bool = True) -> Mixture:
         if arrays.is_concrete(log_weights):
             weights = np.exp(np.asarray(log_weights))
             arrays.distribution(f"{name}.weights", weights, "make_mixture")
-    return Mixture(means, log_weights, value.covariance)
+    return Mixture(means, log_weights, covariance)
+
+
+def _in_arrays(covariance: Covariance, dtype: Any) -> Covariance:
+    """A family with its parameters as arrays; plain numbers and lists take the means' dtype."""
+    if not dataclasses.is_dataclass(covariance):
+        return covariance
+    plain = {
+        field.name: arrays.put(np.asarray(value, dtype))
+        for field in dataclasses.fields(covariance)
+        for value in [getattr(covariance, field.name)]
+        if isinstance(value, int | float | list | tuple | np.ndarray | np.generic)
+        and not field.metadata.get("static")
+    }
+    return dataclasses.replace(covariance, **plain)
 
 
 def same_space(

@@ -80,6 +80,8 @@ class Info:
         this far above its minimum over all weights at the same means.
       gradient_norm: () Euclidean norm of ∇L with respect to all means.
       num_active: () int32, components whose weight is at least the solver's `active_weight`.
+      num_floored: () int32, of these, those that the covariance family's floor keeps from being
+        narrower; 0 for a covariance that is known.
 
     >>> import gemjax as gj
     >>> solver, target = gj.GradientEM(), gj.empirical([[-1.0], [1.0]])
@@ -92,12 +94,14 @@ class Info:
     duality_gap: jax.Array
     gradient_norm: jax.Array
     num_active: jax.Array
+    num_floored: jax.Array = dataclasses.field(default_factory=lambda: jnp.int32(0))
 
 
 class Status(enum.IntEnum):
     """How a fit or a weight problem ended. Stored as int32, so that a sweep carries one per seed.
 
-    A fit ends with OK, CONVERGED, IMPRECISE or DIVERGED, `solve_weights` with OK, DIVERGED,
+    A fit ends with OK, CONVERGED, FLOORED, IMPRECISE or DIVERGED, and `solve_weights` with OK,
+    DIVERGED,
     STEP_LIMIT, STALLED or IMPOSSIBLE.
 
     >>> import gemjax as gj
@@ -114,6 +118,7 @@ class Status(enum.IntEnum):
     IMPOSSIBLE = 4
     CONVERGED = 5
     IMPRECISE = 6
+    FLOORED = 7
 
     @property
     def message(self) -> str:
@@ -133,6 +138,11 @@ _MESSAGES = {
     ),
     Status.IMPOSSIBLE: "a point of positive weight has no density under any component",
     Status.CONVERGED: "the loss changed by less than the tolerance in one iteration",
+    Status.FLOORED: (
+        "finished, but components with weight are as narrow as the floor of the variances allows: "
+        "they sit on a few points, on repeated values, or on a subspace; `Info.num_floored` counts "
+        "them. Try fewer components, a shared covariance, a higher floor, or a prior"
+    ),
     Status.IMPRECISE: (
         "finished, but the points are spread over so many standard deviations of the noise that "
         "losses and responsibilities have lost their digits; take float64, or centre the points, "
@@ -273,5 +283,6 @@ def raise_for_status(fit: Fit) -> None:
 
 
 def succeeded(status: Any) -> Any:
-    """Where a fit ended well: OK or CONVERGED."""
-    return (jnp.asarray(status) == int(Status.OK)) | (jnp.asarray(status) == int(Status.CONVERGED))
+    """Where a fit ended well: OK, CONVERGED or FLOORED."""
+    good = (Status.OK, Status.CONVERGED, Status.FLOORED)
+    return jnp.isin(jnp.asarray(status), jnp.asarray([int(s) for s in good], jnp.int32))

@@ -54,9 +54,9 @@ class ClassicalEM:
 def _iterate(solver: ClassicalEM, state: State, blocks: Blocks | Chunks) -> tuple[State, Info]:
     mixture = state.mixture
     statistics = expect(mixture, blocks)
-    moved = moved_to(mixture, mixture.means + em_step(statistics), statistics, blocks)
+    moved = moved_to(mixture, mixture.means + em_step(statistics), statistics)
     log_weights = safe_log(statistics.mass / jnp.sum(statistics.mass))
-    info = observed(statistics, mixture.log_weights, solver.active_weight)
+    info = observed(statistics, mixture, solver.active_weight)
     return State(dataclasses.replace(moved, log_weights=log_weights), ()), info
 
 

@@ -178,7 +178,7 @@ def _iterate(solver: GradientEM, state: State, blocks: Blocks | Chunks) -> tuple
     else:
         statistics = e_step(densities, log_weights)
     means, mean_state = rule.step(state.mean_state, mixture.means, statistics)
-    moved = moved_to(mixture, means, statistics, blocks)
+    moved = moved_to(mixture, means, statistics)
     if solver.monotone:
         # Only compared: nothing of it reaches a value.
         good = expect(jax.lax.stop_gradient(moved), blocks).loss <= statistics.loss  # NaN is not
@@ -186,11 +186,11 @@ def _iterate(solver: GradientEM, state: State, blocks: Blocks | Chunks) -> tuple
             lambda new, old: jnp.where(good, new, old),
             (moved, mean_state),
             (
-                moved_to(mixture, mixture.means + em_step(statistics), statistics, blocks),
+                moved_to(mixture, mixture.means + em_step(statistics), statistics),
                 rule.refused(mean_state),
             ),
         )
-    return State(moved, mean_state), observed(statistics, log_weights, solver.active_weight)
+    return State(moved, mean_state), observed(statistics, mixture, solver.active_weight)
 
 
 # As a pytree: numbers and rules that are objects are leaves or hold them, all else is static.

@@ -70,7 +70,14 @@ def run(
         history = jax.tree.map(lambda leaf: jnp.zeros((0, *leaf.shape), leaf.dtype), fit.info)
     if num_iterations % record_every:
         fit, _ = _scan(body, fit, num_iterations % record_every)
-    return _told_if_imprecise(target, fit), history
+    return _told_if_imprecise(target, _told_if_floored(fit)), history
+
+
+def _told_if_floored(fit: Fit) -> Fit:
+    """The fit, with a status that says so where a floor binds at its end."""
+    finished = (fit.status == int(Status.OK)) | (fit.status == int(Status.CONVERGED))
+    told = finished & (fit.info.num_floored > 0)
+    return dataclasses.replace(fit, status=jnp.where(told, int(Status.FLOORED), fit.status))
 
 
 def _told_if_imprecise(target: Any, fit: Fit) -> Fit:

@@ -53,7 +53,7 @@ def em_step(statistics: Statistics) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Gradient(MeanRule):
-    """The paper's: μ − η ∂L/∂μ.
+    """The paper's: μ − η ∂L/∂μ, in the metric of the covariance: μ + η E[ψ (x − μ)].
 
     >>> import gemjax as gj
     >>> gj.rules.Gradient().step_size
@@ -63,7 +63,7 @@ class Gradient(MeanRule):
     step_size: ArrayLike = setting(0.5, above=0)
 
     def step(self, state: Any, means: jax.Array, statistics: Statistics) -> Step:
-        return means - self.step_size * statistics.gradient, state
+        return means + self.step_size * statistics.offset, state
 
 
 @dataclasses.dataclass(frozen=True)

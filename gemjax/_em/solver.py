@@ -42,21 +42,23 @@ def ready(solver: Any, target: Any, mixture: Mixture) -> tuple[Any, Any]:
     return solver.prepare(checked_target("target", target, values=False), mixture)
 
 
-def moved_to(
-    mixture: Mixture, means: jax.Array, statistics: Statistics, blocks: Blocks | Chunks
-) -> Mixture:
+def moved_to(mixture: Mixture, means: jax.Array, statistics: Statistics) -> Mixture:
     """The mixture with new means (n, d), and the covariances that fit best at them."""
-    covariance = mixture.covariance.maximise(
-        means - blocks.centre[None], statistics.mass, statistics.moments
-    )
+    about: tuple[jax.Array, ...] = (means - statistics.origin, statistics.mass, statistics.moments)
+    if statistics.total is not None:
+        about = (*about, statistics.total)
+    covariance = mixture.covariance.maximise(*about)
     return dataclasses.replace(mixture, means=means, covariance=covariance)
 
 
-def observed(statistics: Statistics, log_weights: jax.Array, active_weight: ArrayLike) -> Info:
-    """What an iteration tells."""
+def observed(statistics: Statistics, mixture: Mixture, active_weight: ArrayLike) -> Info:
+    """What an iteration tells of the mixture that its E-step saw."""
+    active = safe_exp(mixture.log_weights) >= active_weight
+    floored = mixture.covariance.floored(len(active))
     return Info(
         loss=statistics.loss,
         duality_gap=duality_gap(statistics.ratios),
         gradient_norm=safe_norm(statistics.gradient),
-        num_active=jnp.sum(safe_exp(log_weights) >= active_weight, dtype=jnp.int32),
+        num_active=jnp.sum(active, dtype=jnp.int32),
+        num_floored=jnp.sum(active & floored, dtype=jnp.int32),
     )

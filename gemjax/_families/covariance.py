@@ -7,8 +7,9 @@ points then serve them all.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -26,14 +27,16 @@ class Covariance(Node):
     """A covariance family: derive a frozen dataclass from it to add one, which is then a pytree.
 
     Its leaves are parameters, of the means' dtype: shared by all components, or one per component
-    along a leading axis n. What is not overridden holds for a covariance that is known and shared.
+    along a leading axis n (their names in `per_component`). What is not overridden holds for a
+    covariance that is known and shared.
 
     >>> import gemjax as gj
     >>> isinstance(gj.make_mixture([[0.0]]).covariance, gj.covariance.Covariance)
     True
     """
 
-    has_differences = False  # whether `differences` is there
+    has_differences: ClassVar[bool] = False  # whether `differences` is there
+    per_component: ClassVar[tuple[str, ...]] = ()
 
     @staticmethod
     def features(points: jax.Array) -> jax.Array:
@@ -42,8 +45,18 @@ class Covariance(Node):
 
     @staticmethod
     def base(points: jax.Array) -> jax.Array:
-        """(…, C) b(x) of points (…, d, C)."""
+        """(…, C) what is kept of points (…, d, C) for b(x): b itself where it has no parameters."""
         raise NotImplementedError
+
+    def shared(self, points: jax.Array, base: jax.Array) -> jax.Array:
+        """(…, C) b(x) of points (…, d, C), whose `base` is known."""
+        return base
+
+    @staticmethod
+    def squares(points: jax.Array) -> jax.Array | None:
+        """(…, G, C) products g(x) of coordinates whose sum over components and points `maximise`
+        wants; None if none."""
+        return None
 
     def natural(self, means: jax.Array) -> jax.Array:
         """(n, F) η_i of components with means (n, d)."""
@@ -54,6 +67,13 @@ class Covariance(Node):
         products lose their digits: large numbers that cancel."""
         raise NotImplementedError
 
+    def moments_of(self, share: jax.Array, apart: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+        """(n, F − 1) Σ share · f(x − μ_i) without the one, and (n, G) Σ share · g(x − μ_i), from
+        shares (n, C) and differences x − μ_i (n, d, C)."""
+        features, squares = self.features(apart)[:, :-1], self.squares(apart)
+        total = None if squares is None else jnp.sum(share[:, None] * squares, axis=2)
+        return jnp.sum(share[:, None] * features, axis=2), total
+
     def whiten(self, vectors: jax.Array) -> jax.Array:
         """(n, d) Σ_i⁻¹ v_i for vectors (n, d)."""
         raise NotImplementedError
@@ -61,6 +81,14 @@ class Covariance(Node):
     def colour(self, noise: jax.Array, component: jax.Array) -> jax.Array:
         """Σ_i^{1/2} z for noise z (…, d) and the numbers i of components (…)."""
         raise NotImplementedError
+
+    def matrices(self, n: int, d: int) -> jax.Array:
+        """(n, d, d) Σ_i of n components."""
+        raise NotImplementedError
+
+    def least_deviation(self) -> jax.Array | float:
+        """() a standard deviation that none of a component in any direction is below."""
+        return 1.0
 
     def reach(self, means: jax.Array, radius: jax.Array) -> jax.Array:
         """() a bound on |log φ_i(x) − log φ_k(x)| over pairs and over |x| <= radius.
@@ -73,35 +101,86 @@ class Covariance(Node):
         natural = self.natural(means)
         return jnp.sum((jnp.max(natural, axis=0) - jnp.min(natural, axis=0)) * most)
 
-    def maximise(self, means: jax.Array, mass: jax.Array, moments: jax.Array) -> Self:
+    def maximise(
+        self, means: jax.Array, mass: jax.Array, moments: jax.Array, total: jax.Array | None = None
+    ) -> Self:
         """The family's parameters that fit best at given means (n, d): EM's step for them.
 
-        From mass (n,) E[ψ_i] and moments (n, F) E[ψ_i f(x)]; a component without mass keeps its
-        own. By default they are known, and stay.
+        From mass (n,) E[ψ_i], moments (n, F) E[ψ_i f(x)], and, in a family with `squares`, the
+        total (G,) Σ_i E[ψ_i g(x)], all about one origin per component, as the means are. A
+        component without mass keeps its own. By default they are known, and stay.
         """
         return self
 
+    def floored(self, n: int) -> jax.Array:
+        """(n,) bool, the components that a floor keeps from being narrower."""
+        return jnp.zeros((n,), bool)
+
     def merge_costs(self, means: jax.Array, weights: jax.Array) -> jax.Array:
-        """(n, n) what merging two components costs, nats per point.
+        """(n, n) what merging two components costs, nats per point: an upper bound of the loss's
+        rise.
 
         By default Ward's w_i w_j/(w_i + w_j) |μ_i − μ_j|²/2 in the metric of the covariance.
         """
-        product, total = weights[:, None] * weights[None], weights[:, None] + weights[None]
+        return 0.5 * shares(weights) * self.squared_distances(means)
+
+    def squared_distances(self, means: jax.Array) -> jax.Array:
+        """(n, n) |μ_i − μ_j|² in the metric of a covariance that all share."""
         apart = means[:, None] - means[None]
-        square = jnp.sum(apart * jax.vmap(self.whiten, 1, 1)(apart), axis=-1)
-        return 0.5 * safe_divide(product, total) * square
+        return jnp.sum(apart * jax.vmap(self.whiten, 1, 1)(apart), axis=-1)
+
+    def merge(
+        self, means: jax.Array, weights: jax.Array, kept: jax.Array, freed: jax.Array
+    ) -> Self:
+        """The family after components number `kept` and `freed` were merged into the former's slot,
+        with the moments of the pair; by default nothing changes."""
+        return self
 
     def merge_and_insert(
         self, means: jax.Array, weights: jax.Array, kept: jax.Array, freed: jax.Array
     ) -> Self:
-        """The family after components number `kept` and `freed` were merged, and a new one put in
-        the place of the latter; by default nothing changes."""
-        return self
+        """The same, with a candidate for a new component in the place of the latter."""
+        return self.merge(means, weights, kept, freed).put(freed, self.candidates(1))
 
     def candidates(self, n: int) -> Self:
-        """The covariance of n candidates for one more component."""
+        """The covariance of n candidates for one more component; by default the components' mean,
+        which is that of all where it is shared."""
+        mean = {
+            name: jnp.broadcast_to(jnp.mean(leaf, axis=0)[None], (n, *leaf.shape[1:]))
+            for name in self.per_component
+            for leaf in [getattr(self, name)]
+        }
+        return dataclasses.replace(self, **mean) if mean else self  # type: ignore[type-var]
+
+    def take(self, numbers: Any) -> Self:
+        """The covariance of some of the components, by their numbers (k,)."""
+        some = {name: getattr(self, name)[numbers] for name in self.per_component}
+        return dataclasses.replace(self, **some) if some else self  # type: ignore[type-var]
+
+    def put(self, number: jax.Array, one: Self) -> Self:
+        """The same with the covariance of `one` component in a slot; what is shared stays."""
+        some = {
+            name: getattr(self, name).at[number].set(getattr(one, name)[0])
+            for name in self.per_component
+        }
+        return dataclasses.replace(self, **some) if some else self  # type: ignore[type-var]
+
+    def to_free(self) -> Any:
+        """Parameters that may be any real numbers, as a tree: logarithms, Cholesky factors."""
+        return ()
+
+    def from_free(self, free: Any) -> Self:
+        """The family with such parameters."""
         return self
 
     def num_parameters(self, n: int, d: int) -> int:
         """Free parameters of n components, beside means and weights; 0 by default: all known."""
         return 0
+
+    def check(self, name: str, n: int, d: int) -> None:
+        """Raises ValueError where the parameters do not suit n components in d dimensions."""
+
+
+def shares(weights: jax.Array) -> jax.Array:
+    """(n, n) w_i w_j/(w_i + w_j)."""
+    return safe_divide(weights[:, None] * weights[None], weights[:, None] + weights[None])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,14 @@ class Identity(Covariance):
     def colour(self, noise: jax.Array, component: jax.Array) -> jax.Array:
         return noise
 
+    def matrices(self, n: int, d: int) -> jax.Array:
+        return jnp.broadcast_to(jnp.eye(d), (n, d, d))
+
     def reach(self, means: jax.Array, radius: jax.Array) -> jax.Array:
         # At a distance of at most R from every mean, log φ_i − log φ_k <= R²/2.
         farthest = radius + jnp.sqrt(jnp.max(jnp.sum(means * means, axis=1)))
         return 0.5 * farthest * farthest
+
+    @classmethod
+    def nearest(cls, matrices: jax.Array, weights: jax.Array, floor: Any) -> Self:
+        return cls()

@@ -113,6 +113,7 @@ def _join(fresh: Densities, blocks: Blocks) -> Densities:
         features=blocks.features.transpose(1, 0, 2).reshape(1, F, B * C),
         weights=blocks.weights.reshape(1, B * C),
         base=blocks.base.reshape(1, B * C),
+        total=None if blocks.total is None else jnp.sum(blocks.total, axis=0)[None],
     )
     return dataclasses.replace(
         fresh, blocks=joined, scaled=scaled[None], shift=shift.reshape(1, B * C), fresh=fresh

@@ -76,8 +76,11 @@ def _is_apart(mixture: Mixture, x: jax.Array) -> bool:
     if not arrays.is_concrete(x):
         return False
     points = np.asarray(x)
-    far_apart = is_far_apart(radius_about(points, points[0]), x.dtype)
-    return mixture.covariance.has_differences and far_apart
+    covariance = mixture.covariance
+    if not covariance.has_differences or not arrays.is_concrete(covariance):
+        return False
+    radius = radius_about(points, points[0])
+    return is_far_apart(radius / float(covariance.least_deviation()), x.dtype)
 
 
 def _exponents(mixture: Mixture, x: jax.Array, apart: bool) -> tuple[jax.Array, jax.Array]:
@@ -89,7 +92,7 @@ def _exponents(mixture: Mixture, x: jax.Array, apart: bool) -> tuple[jax.Array, 
     points, means = (x - centre[None]).T, mixture.means - centre[None]
     natural, features = covariance.natural(means), covariance.features(points)
     exponents = jnp.matmul(natural, features, precision=jax.lax.Precision.HIGHEST)
-    return exponents, covariance.base(points)
+    return exponents, covariance.shared(points, covariance.base(points))
 
 
 def _joint(mixture: Mixture, x: jax.Array, apart: bool) -> tuple[jax.Array, jax.Array]:

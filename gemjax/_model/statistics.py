@@ -14,14 +14,17 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from gemjax._base import checks
+from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture
-from gemjax._families.covariance import log_normaliser
+from gemjax._families.covariance import Covariance, log_normaliser
+from gemjax._families.identity import Identity
 from gemjax._model.densities import Densities, apart, component_densities, rescale, scale
 from gemjax._numerics.finite import largest, safe_exp, safe_sqrt, tiny
 from gemjax._points.blocks import AUTOMATIC, Block, Blocking, Blocks, Chunks, as_blocks
 from gemjax._points.file_target import FileTarget
+from gemjax._points.spread import is_far_apart, radius_about
 from gemjax._points.target import Target, checked_target
 from gemjax._points.walk import fold
 
@@ -43,7 +46,9 @@ class Statistics:
       mass: (n,) s_i = E[ψ_i] = π_i r_i.
       offset: (n, d) E[ψ_i (x − μ_i)] = s_i times the way to the barycentre.
       gradient: (n, d) ∂L/∂μ_i = −Σ_i⁻¹ E[ψ_i (x − μ_i)].
-      moments: (n, F) E[ψ_i f(x)], the features' origin in the blocks' centre.
+      moments: (n, F) E[ψ_i f(x − o_i)].
+      total: (G,) Σ_i E[ψ_i g(x − o_i)], or None where the family has no `squares`.
+      origin: (n, d) o_i: the blocks' centre, or where exponents come from differences, the means.
     """
 
     loss: jax.Array
@@ -52,6 +57,8 @@ class Statistics:
     offset: jax.Array
     gradient: jax.Array
     moments: jax.Array
+    total: jax.Array | None
+    origin: jax.Array
 
 
 def ratios(densities: Densities, log_weights: jax.Array) -> jax.Array:
@@ -117,17 +124,18 @@ def e_step(densities: Densities, log_weights: jax.Array) -> Statistics:
     d = densities.means.shape[1]
 
     def block(
-        scaled: jax.Array, shift: jax.Array, x: Block, known: tuple[jax.Array, ...]
-    ) -> tuple[jax.Array, ...]:
-        weights, means = known
+        scaled: jax.Array, shift: jax.Array, x: Block, known: tuple[jax.Array, jax.Array, Any]
+    ) -> tuple[Any, ...]:
+        weights, means, covariance = known
         density = _density(densities, weights, scaled)
-        log_density = jnp.log(density) + (shift + x.base)
+        base = x.base if blocks.apart else covariance.shared(x.features[:d], x.base)
+        log_density = jnp.log(density) + (shift + base)
         per_density = x.weights / density
         loss = -_dot(densities, x.weights, log_density)
         if blocks.apart:
-            share, apart = scaled * per_density[None], x.features[None, :-1] - means[:, :, None]
-            moments = jnp.sum(share[:, None] * apart, axis=2)
-            return loss, _dot(densities, scaled, per_density), moments
+            share, apart = scaled * per_density[None], x.features[None, :d] - means[:, :, None]
+            moments, total = covariance.moments_of(share, apart)
+            return loss, _dot(densities, scaled, per_density), moments, total
         # r is the moment of the feature that is one. Products are done four columns at a time:
         # where it would be alone in a fifth, a product with a vector is cheaper.
         alone = (x.features.shape[0] - 1) % 4 == 0
@@ -135,14 +143,16 @@ def e_step(densities: Densities, log_weights: jax.Array) -> Statistics:
         moments = _dot(densities, scaled, (per_density[None] * features).T)
         r = _dot(densities, scaled, per_density) if alone else moments[:, -1]
         moments = moments if alone else moments[:, :-1]
-        return loss, r, moments
+        return loss, r, moments, x.total
 
-    loss, r, moments = _expectation(block, densities, (weights, densities.means))
-    means = densities.means
-    # About each mean; from differences they are that already.
-    about = moments if blocks.apart else moments[:, :d] - r[:, None] * means
-    offset = weights[:, None] * about
-    moments = about + r[:, None] * means if blocks.apart else moments
+    known = (weights, densities.means, densities.covariance)
+    loss, r, moments, total = _expectation(block, densities, known)
+    means, origin = densities.means, jnp.broadcast_to(blocks.centre[None], densities.means.shape)
+    if blocks.apart:  # about each mean
+        offset, origin = weights[:, None] * moments[:, :d], means + origin
+        total = None if total is None else _dot(densities, weights, total)
+    else:
+        offset = weights[:, None] * (moments[:, :d] - r[:, None] * means)
     return Statistics(
         loss=loss + log_normaliser(d),
         ratios=r,
@@ -150,6 +160,8 @@ def e_step(densities: Densities, log_weights: jax.Array) -> Statistics:
         offset=offset,
         gradient=-densities.covariance.whiten(offset),
         moments=weights[:, None] * jnp.concatenate([moments, r[:, None]], axis=1),
+        total=total,
+        origin=origin,
     )
 
 
@@ -175,7 +187,22 @@ def lay_out_for(
         return target
     points = checked_for(mixture, target, blocking)
     n, family = max(len(mixture.means), num_candidates), type(mixture.covariance)
-    return as_blocks(points, n, blocking, family, axis)
+    return as_blocks(points, n, blocking, family, axis, _apart(mixture.covariance, points))
+
+
+def _apart(covariance: Covariance, target: Any) -> bool | None:
+    """Whether the points are so far apart, in standard deviations of the narrowest component, that
+    exponents must come from differences; where values are known. None is as for unit noise."""
+    if isinstance(covariance, Identity) or not isinstance(target, Target | FileTarget):
+        return None
+    if not arrays.is_concrete(covariance, target):
+        return None
+    if isinstance(target, FileTarget):
+        radius = float(target.radius)
+    else:
+        points = np.asarray(target.points)
+        radius = radius_about(points, np.asarray(target.weights) @ points)
+    return is_far_apart(radius / float(covariance.least_deviation()), target.dtype)
 
 
 def checked_for(mixture: Mixture, target: Any, blocking: Any, *, streams: bool = False) -> Any:

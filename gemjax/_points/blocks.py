@@ -74,11 +74,13 @@ AUTOMATIC = Blocking()
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Block:
-    """One of the blocks: features (F, C), weights (C,), base (C,)."""
+    """One of the blocks: features (F, C), weights (C,), base (C,), and total (G,), or None, of the
+    family's `squares` by weight."""
 
     features: jax.Array
     weights: jax.Array
     base: jax.Array
+    total: jax.Array | None
 
 
 @jax.tree_util.register_dataclass
@@ -90,7 +92,8 @@ class Blocks:
       features: (B, F, C), f(x) of the points relative to `centre`: their d coordinates first, a
         one last.
       weights: (B, C).
-      base: (B, C), b(x), the part of the log density that all components share.
+      base: (B, C), what the family keeps of the part of the log density that all share.
+      total: (B, G) Σ_j w_j g(x_j) of each block, or None where the family has no `squares`.
       centre: (d,), the target's mean. Results do not depend on it, only their rounding does.
       radius: () largest distance of a point from the centre.
       blocking: static, the cut.
@@ -102,6 +105,7 @@ class Blocks:
     features: jax.Array
     weights: jax.Array
     base: jax.Array
+    total: jax.Array | None
     centre: jax.Array
     radius: jax.Array
     blocking: Blocking = dataclasses.field(metadata=_STATIC)
@@ -122,7 +126,7 @@ class Blocks:
     @property
     def block(self) -> Block:
         """All blocks, along a leading axis."""
-        return Block(self.features, self.weights, self.base)
+        return Block(self.features, self.weights, self.base, self.total)
 
 
 @jax.tree_util.register_dataclass
@@ -162,11 +166,13 @@ def as_blocks(
     blocking: Blocking = AUTOMATIC,
     family: type[Covariance] = Identity,
     axis: str | None = None,
+    apart: bool | None = None,
 ) -> Blocks | Chunks:
     """Lays a target out for mixtures of `num_components`; what is laid out stays as it is.
 
     With `axis`, the target is one device's share of the points, under `shard_map`, and the weights
-    of all shares together sum to one.
+    of all shares together sum to one. `apart` is whether exponents come from differences; by
+    default where the target says that unit noise wants them.
     """
     if isinstance(target, Blocks | Chunks):
         return target
@@ -179,7 +185,7 @@ def as_blocks(
         centre, radius = target.centre, target.radius
     else:
         centre, radius = extent(target, axis)
-    apart = family.has_differences and bool(target.far_apart)
+    apart = family.has_differences and bool(target.far_apart if apart is None else apart)
     if apart:  # they are exact between points as they are, and not after centring
         radius, centre = radius + jnp.linalg.norm(centre), jnp.zeros_like(centre)
     if isinstance(target, Target) and N * row <= cut.copied_bytes:
@@ -241,17 +247,27 @@ def lay_out(
         B = -(-B // parallel) * parallel
     pad = B * C - N
 
-    def one(points: jax.Array) -> tuple[jax.Array, jax.Array]:
-        points = (points - centre[None]).T
-        features, base = family.features(points), family.base(points)
-        return features, jnp.zeros_like(base) if apart else base  # differences have it in them
+    def one(x: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, Any]:
+        points, weights = (x[0] - centre[None]).T, x[1]
+        features, base, squares = family.features(points), family.base(points), None
+        if apart:  # differences have them in them
+            return features, jnp.zeros_like(base), None
+        squares = family.squares(points)
+        total = (
+            None
+            if squares is None
+            else jnp.matmul(squares, weights, precision=jax.lax.Precision.HIGHEST)
+        )
+        return features, base, total
 
     # Block by block, since a transposed whole does not fit a cache. The last point is repeated.
     whole = jnp.pad(points, ((0, pad), (0, 0)), mode="edge").reshape(B, C, d)
+    weights = jnp.pad(weights, (0, pad)).reshape(B, C)
     if B == 1:
-        features, base = jax.tree.map(lambda leaf: leaf[None], one(whole[0]))
+        features, base, total = jax.tree.map(lambda leaf: leaf[None], one((whole[0], weights[0])))
     else:
         parallel = min(blocking.num_parallel, B)
-        features, base = jax.lax.map(one, whole, batch_size=None if parallel == 1 else parallel)
-    weights = jnp.pad(weights, (0, pad)).reshape(B, C)
-    return Blocks(features, weights, base, centre, radius, blocking, family, apart, axis)
+        features, base, total = jax.lax.map(
+            one, (whole, weights), batch_size=None if parallel == 1 else parallel
+        )
+    return Blocks(features, weights, base, total, centre, radius, blocking, family, apart, axis)

@@ -22,7 +22,7 @@ Summarize = Callable[[np.ndarray, np.ndarray], dict[str, Any]]  # of values, and
 
 def is_good(status: np.ndarray) -> np.ndarray:
     """Which seeds came to an end of their own."""
-    return np.isin(status, (gj.Status.OK, gj.Status.CONVERGED))
+    return np.isin(status, (gj.Status.OK, gj.Status.CONVERGED, gj.Status.FLOORED))
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
