@@ -71,7 +71,7 @@ class Full(Covariance):
         precision = times(inverse.swapaxes(1, 2), inverse)
         white = times(inverse, means[:, :, None])[:, :, 0]
         first = times(white[:, None, :], inverse)[:, 0]
-        logs = log_determinant(factor(self.covariances))
+        logs = -log_determinant(inverse)
         constant = -0.5 * (jnp.sum(white * white, axis=1) + logs)
         a, b, _ = pairs(means.shape[1])
         products = packed(precision) * jnp.asarray(np.where(a == b, -0.5, -1), means.dtype)
@@ -79,8 +79,8 @@ class Full(Covariance):
 
     def differences(self, means: jax.Array, features: jax.Array) -> jax.Array:
         apart = features[None, : means.shape[1]] - means[:, :, None]
-        white = times(inverse_factor(self.covariances), apart)
-        logs = log_determinant(factor(self.covariances))
+        inverse = inverse_factor(self.covariances)
+        white, logs = times(inverse, apart), -log_determinant(inverse)
         return -0.5 * (jnp.sum(white * white, axis=1) + logs[:, None])
 
     def moments_of(self, share: jax.Array, apart: jax.Array) -> tuple[jax.Array, jax.Array | None]:

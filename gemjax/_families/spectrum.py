@@ -23,7 +23,8 @@ def inverse_factor(matrices: jax.Array) -> jax.Array:
 
 
 def log_determinant(factors: jax.Array) -> jax.Array:
-    """(…) log det Σ from L; from its diagonal alone, so that derivatives are finite."""
+    """(…) log det Σ from L, or −log det Σ from L⁻¹; from the diagonal alone, so that derivatives are
+    finite."""
     return 2 * jnp.sum(jnp.log(jnp.diagonal(factors, axis1=-2, axis2=-1)), axis=-1)
 
 

@@ -59,8 +59,9 @@ class Tied(Covariance):
         return jnp.zeros_like(points[..., 0, :])
 
     def shared(self, points: jax.Array, base: jax.Array) -> jax.Array:
-        white = times(inverse_factor(self.covariance), points)
-        return -0.5 * (jnp.sum(white * white, axis=-2) + log_determinant(factor(self.covariance)))
+        inverse = inverse_factor(self.covariance)
+        white = times(inverse, points)
+        return -0.5 * (jnp.sum(white * white, axis=-2) - log_determinant(inverse))
 
     @staticmethod
     def squares(points: jax.Array) -> jax.Array:
@@ -72,8 +73,9 @@ class Tied(Covariance):
 
     def differences(self, means: jax.Array, features: jax.Array) -> jax.Array:
         apart = features[None, :-1] - means[:, :, None]
-        white = times(inverse_factor(self.covariance)[None], apart)
-        return -0.5 * (jnp.sum(white * white, axis=1) + log_determinant(factor(self.covariance)))
+        inverse = inverse_factor(self.covariance)
+        white = times(inverse[None], apart)
+        return -0.5 * (jnp.sum(white * white, axis=1) - log_determinant(inverse))
 
     def moments_of(self, share: jax.Array, apart: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         weighted = share[:, None] * apart
