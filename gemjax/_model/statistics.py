@@ -165,6 +165,18 @@ def e_step(densities: Densities, log_weights: jax.Array) -> Statistics:
     )
 
 
+def entropy(densities: Densities, log_weights: jax.Array) -> jax.Array:
+    """() E[−Σ_i ψ_i log ψ_i] of the responsibilities, nats per point: 0 where all are sure."""
+
+    def block(scaled: jax.Array, shift: jax.Array, x: Block, weights: jax.Array) -> jax.Array:
+        joint = weights[:, None] * scaled
+        psi = joint / _density(densities, weights, scaled)[None]
+        logs = jnp.log(jnp.where(psi > 0, psi, 1))
+        return -_dot(densities, x.weights, jnp.sum(psi * logs, axis=0))
+
+    return _expectation(block, densities, safe_exp(log_weights))
+
+
 def expect(mixture: Mixture, blocks: Blocks | Chunks) -> Statistics:
     """The E-step of one mixture. Its densities are needed once and not kept."""
     densities = component_densities(mixture, blocks, keep=False)

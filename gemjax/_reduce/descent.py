@@ -1,0 +1,134 @@
+"""From many components down to few, in any of the families, as `select` does it.
+
+The mixture's covariances are `Constrained`, so that the family is a number: what is compiled here
+serves all six. Slots without weight are empty, and stay so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gemjax._base.records import Mixture
+from gemjax._em.mean_rules import em_step
+from gemjax._families.constrained import Constrained
+from gemjax._families.packed import symmetric
+from gemjax._model.statistics import expect
+from gemjax._numerics.finite import safe_divide, safe_log
+from gemjax._points.blocks import Blocks, Chunks
+from gemjax._reduce.merge import cheapest
+
+
+class Guard(NamedTuple):
+    """What keeps components of few points from collapsing on them: so many points (), spread as
+    the covariance (d, d) says, are added to each; as a share of all points."""
+
+    share: jax.Array
+    covariance: jax.Array
+
+
+def em(mixture: Mixture, blocks: Blocks | Chunks, guard: Guard) -> tuple[Mixture, jax.Array]:
+    """EM's step with a guard, and the loss () before it."""
+    found = expect(mixture, blocks)
+    means, mass = mixture.means + em_step(found), found.mass
+    family = mixture.covariance
+    assert isinstance(family, Constrained)
+    own = scatter(means - found.origin, mass, found.moments)
+    share = jnp.where(family.is_shared, 0, guard.share)
+    total = (mass + share)[:, None, None]
+    fitted = safe_divide(own + share * guard.covariance[None], total)
+    fitted = jnp.where((mass > 0)[:, None, None], fitted, family.covariances)
+    return Mixture(means, safe_log(mass / jnp.sum(mass)), family.held(fitted, mass)), found.loss
+
+
+def scatter(means: jax.Array, mass: jax.Array, moments: jax.Array) -> jax.Array:
+    """(n, d, d) E[ψ (x − μ)(x − μ)ᵀ] from the moments of `Full`'s features."""
+    d = means.shape[1]
+    first = moments[:, :d]
+    half = means[:, :, None] * (first - 0.5 * mass[:, None] * means)[:, None, :]
+    return symmetric(moments[:, d:-1], d) - (half + half.swapaxes(1, 2))
+
+
+def settle(
+    mixture: Mixture, blocks: Blocks | Chunks, guard: Guard, tolerance: float, most: int
+) -> tuple[Mixture, jax.Array, jax.Array]:
+    """EM until the loss falls by less than `tolerance` in a step: the mixture, its loss (), and the
+    number of steps."""
+
+    def go(carry: Any) -> Any:
+        mixture, _, _, loss, number = carry
+        moved, new = em(mixture, blocks, guard)
+        return moved, mixture, loss, new, number + 1
+
+    def goes(carry: Any) -> jax.Array:
+        *_, before, loss, number = carry
+        return (number < most) & ~(before - loss < tolerance)
+
+    infinity = jnp.asarray(jnp.inf, mixture.means.dtype)
+    start = (*em(mixture, blocks, guard), 0)
+    start = (start[0], mixture, infinity, start[1], jnp.int32(1))
+    _, mixture, _, loss, number = jax.lax.while_loop(goes, go, start)
+    return mixture, loss, number
+
+
+class Level(NamedTuple):
+    """A mixture on the way down, how many components it has, and its loss."""
+
+    mixture: Mixture
+    count: jax.Array
+    loss: jax.Array
+    height: jax.Array
+
+
+def descend(
+    mixture: Mixture,
+    blocks: Blocks | Chunks,
+    guard: Guard,
+    counts: tuple[int, ...],
+    num_steps: int,
+    fewest: jax.Array,
+) -> Level:
+    """Down to each of the `counts` of components in turn, with EM's steps at each; stacked.
+
+    Levels below `fewest` () repeat the one before, and cost nothing. The heights are the largest
+    costs of the mergings of a level.
+    """
+
+    def one(_: Any, carry: Any) -> Any:
+        mixture, height = carry
+        merged = cheapest(mixture, mixture.weights > 0)
+        return merged.mixture, jnp.maximum(height, merged.height)
+
+    def go(level: Level, count: jax.Array) -> Level:
+        num = jnp.maximum(0, jnp.sum(level.mixture.weights > 0) - count)
+        zero = jnp.zeros_like(level.loss)
+        mixture, height = jax.lax.fori_loop(0, num, one, (level.mixture, zero))
+        step = lambda _, carry: (em(carry[0], blocks, guard)[0], carry[0])  # noqa: E731
+        mixture, _ = jax.lax.fori_loop(0, num_steps - 1, step, (mixture, mixture))
+        moved, loss = em(mixture, blocks, guard)
+        # The level is the mixture that has this loss; one more step is on the way to the next.
+        return Level(mixture, jnp.sum(mixture.weights > 0, dtype=jnp.int32), loss, height), moved
+
+    def level(carry: Any, count: jax.Array) -> Any:
+        before, moved = carry
+        at = before._replace(mixture=moved)
+        new = jax.lax.cond(count >= fewest, lambda: go(at, count), lambda: (before, moved))
+        return new, new[0]
+
+    zero = jnp.zeros((), mixture.means.dtype)
+    first = Level(mixture, jnp.sum(mixture.weights > 0, dtype=jnp.int32), zero + jnp.inf, zero)
+    _, levels = jax.lax.scan(level, (first, mixture), jnp.asarray(counts, jnp.int32))
+    return levels
+
+
+def criterion(level: Level, N: jax.Array) -> jax.Array:
+    """() BIC of a level, smaller is better: 2 N loss + number of parameters · log N."""
+    d = level.mixture.means.shape[-1]
+    family = level.mixture.covariance
+    assert isinstance(family, Constrained)
+    k = level.count
+    return 2 * N * level.loss + (family.num_free(k, d) + k * (d + 1) - 1) * jnp.log(N)
