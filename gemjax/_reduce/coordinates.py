@@ -34,7 +34,7 @@ def mixture_at(vector: jax.Array, like: Mixture) -> Mixture:
 
 
 def metric_of(mixture: Mixture) -> jax.Array:
-    """(P, ) a diagonal of the size of EM's metric: weights, and weights times precisions."""
+    """(P,) a diagonal of the size of EM's metric: weights, and weights times precisions."""
     weights = jnp.maximum(mixture.weights, jnp.finfo(mixture.means.dtype).eps)
     one = jnp.ones_like(mixture.means)
     precision = jnp.abs(mixture.covariance.whiten(one))
