@@ -30,6 +30,7 @@ from gemjax._points.blocks import Blocking
 from gemjax._points.file_target import FileTarget, from_npy
 from gemjax._points.target import Target, empirical
 from gemjax._points.units import Units
+from gemjax._reduce.polish import Polished, polish
 from gemjax._weights.solve import solve_weights
 
 __version__ = "0.1.0"
@@ -48,6 +49,7 @@ __all__ = [
     "Mixture",
     "Monitor",
     "Outcome",
+    "Polished",
     "Recovery",
     "Solver",
     "State",
@@ -73,6 +75,7 @@ __all__ = [
     "loss",
     "make_mixture",
     "num_distinct",
+    "polish",
     "population",
     "raise_for_status",
     "recovery",

@@ -74,7 +74,7 @@ class Full(Covariance):
         logs = -log_determinant(inverse)
         constant = -0.5 * (jnp.sum(white * white, axis=1) + logs)
         a, b, _ = pairs(means.shape[1])
-        products = packed(precision) * jnp.asarray(np.where(a == b, -0.5, -1), means.dtype)
+        products = packed(precision) * jnp.asarray(np.where(a == b, -0.5, -1)[None], means.dtype)
         return jnp.concatenate([first, products, constant[:, None]], axis=1)
 
     def differences(self, means: jax.Array, features: jax.Array) -> jax.Array:

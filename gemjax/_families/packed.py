@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gemjax._families.spectrum import factor, times
+from gemjax._families.spectrum import factor, identity_like, times
 
 
 @functools.cache
@@ -56,5 +56,5 @@ def free_of(matrices: jax.Array) -> Any:
 
 def from_free(free: Any) -> jax.Array:
     below, logs = free
-    L = jnp.tril(below, -1) + jnp.exp(logs)[..., None] * jnp.eye(logs.shape[-1], dtype=logs.dtype)
+    L = jnp.tril(below, -1) + jnp.exp(logs)[..., None] * identity_like(below)
     return times(L, L.swapaxes(-1, -2))

@@ -13,6 +13,11 @@ _ELIMINATED = 12  # most dimensions
 times = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 
+def identity_like(matrices: jax.Array) -> jax.Array:
+    """(…, d, d) identity matrices, as many as there are matrices."""
+    return jnp.broadcast_to(jnp.eye(matrices.shape[-1], dtype=matrices.dtype), matrices.shape)
+
+
 def factor(matrices: jax.Array) -> jax.Array:
     """(…, d, d) L with L Lᵀ = Σ, lower triangular; NaN where Σ is not positive definite."""
     return jnp.linalg.cholesky(matrices)
@@ -20,13 +25,13 @@ def factor(matrices: jax.Array) -> jax.Array:
 
 def inverse_factor(matrices: jax.Array) -> jax.Array:
     """(…, d, d) L⁻¹, so that |L⁻¹ v|² = vᵀ Σ⁻¹ v."""
-    eye = jnp.broadcast_to(jnp.eye(matrices.shape[-1], dtype=matrices.dtype), matrices.shape)
+    eye = identity_like(matrices)
     return jax.scipy.linalg.solve_triangular(factor(matrices), eye, lower=True)
 
 
 def log_determinant(factors: jax.Array) -> jax.Array:
-    """(…) log det Σ from L, or −log det Σ from L⁻¹; from the diagonal alone, so that derivatives are
-    finite."""
+    """(…) log det Σ from L, or −log det Σ from L⁻¹; from the diagonal alone, so that derivatives
+    are finite."""
     return 2 * jnp.sum(jnp.log(jnp.diagonal(factors, axis1=-2, axis2=-1)), axis=-1)
 
 
@@ -53,7 +58,7 @@ def least_eigenvalue(matrices: jax.Array) -> jax.Array:
 
 def is_floored(matrices: jax.Array, floor: Any) -> jax.Array:
     """(…) bool, whether an eigenvalue is the floor, or below, up to rounding."""
-    eye = jnp.eye(matrices.shape[-1], dtype=matrices.dtype)
+    eye = identity_like(matrices)
     eps = float(jnp.finfo(matrices.dtype).eps)
     size = jnp.trace(matrices, axis1=-2, axis2=-1)
     slack = jnp.asarray(floor, matrices.dtype) + 8 * eps * size
@@ -64,7 +69,7 @@ def is_floored(matrices: jax.Array, floor: Any) -> jax.Array:
 def raised(matrices: jax.Array, floor: Any) -> jax.Array:
     """Σ with eigenvalues below the floor set to it, and untouched where there are none."""
     floor = jnp.asarray(floor, matrices.dtype)
-    eye = jnp.eye(matrices.shape[-1], dtype=matrices.dtype)
+    eye = identity_like(matrices)
     low = jnp.any(jnp.isnan(factor(matrices - floor * eye)), axis=(-2, -1)) & (floor > 0)
     some = low[..., None, None]
     # Others do not enter the spectral function, so that equal eigenvalues do not matter there.

@@ -33,6 +33,7 @@ CALLS = {
     "recovery": lambda: gj.recovery(MIXTURE, TRUTH),
     "diagnose": lambda: gj.diagnose(MIXTURE, TRUTH),
     "insert": lambda: gj.insert(MIXTURE, POINTS[0]),
+    "polish": lambda: gj.polish(MIXTURE, TARGET),
     "solve_weights": lambda: gj.solve_weights(np.zeros((35, 2))),
 }
 

@@ -10,7 +10,17 @@ import gemjax as gj
 PACKAGE = Path(gj.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 # From the ground up; `docs/design.md` says what lives where.
-FOLDERS = ["_numerics", "_families", "_base", "_points", "_model", "_weights", "_assess", "_em"]
+FOLDERS = [
+    "_numerics",
+    "_families",
+    "_base",
+    "_points",
+    "_model",
+    "_weights",
+    "_assess",
+    "_em",
+    "_reduce",
+]
 PUBLIC = ["covariance", "hermite", "initialize", "rules", "truth"]
 
 
