@@ -30,6 +30,8 @@ from gemjax._points.blocks import Blocking
 from gemjax._points.file_target import FileTarget, from_npy
 from gemjax._points.target import Target, empirical
 from gemjax._points.units import Units
+from gemjax._reduce.merge import Merged, merge, prune
+from gemjax._reduce.path import Path, merge_path
 from gemjax._reduce.polish import Polished, polish
 from gemjax._weights.solve import solve_weights
 
@@ -46,9 +48,11 @@ __all__ = [
     "Fit",
     "GradientEM",
     "Info",
+    "Merged",
     "Mixture",
     "Monitor",
     "Outcome",
+    "Path",
     "Polished",
     "Recovery",
     "Solver",
@@ -74,9 +78,12 @@ __all__ = [
     "log_density",
     "loss",
     "make_mixture",
+    "merge",
+    "merge_path",
     "num_distinct",
     "polish",
     "population",
+    "prune",
     "raise_for_status",
     "recovery",
     "responsibilities",

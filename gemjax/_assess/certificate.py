@@ -25,8 +25,9 @@ from gemjax._assess.candidates import (
 from gemjax._assess.search import agreed, ascend, best_of, value_tolerance
 from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture
+from gemjax._model.layout import lay_out_for
 from gemjax._model.starts import from_target
-from gemjax._model.statistics import duality_gap, expect, lay_out_for
+from gemjax._model.statistics import duality_gap, expect
 from gemjax._numerics.pytree import record, vary_alike
 from gemjax._points.blocks import AUTOMATIC, Blocking, Blocks, Chunks
 from gemjax._points.file_target import FileTarget

@@ -14,7 +14,8 @@ from gemjax._base.records import Info, Mixture, State
 from gemjax._base.settings import ACTIVE_WEIGHT, setting
 from gemjax._em.mean_rules import em_step
 from gemjax._em.solver import moved_to, observed, ready
-from gemjax._model.statistics import Data, expect
+from gemjax._model.layout import Data
+from gemjax._model.statistics import expect
 from gemjax._model.stream import Prepared, Source, prepare_for
 from gemjax._numerics.finite import safe_log
 from gemjax._points.blocks import AUTOMATIC, Blocking, Blocks, Chunks

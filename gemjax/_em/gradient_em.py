@@ -20,7 +20,8 @@ from gemjax._em.registry import MEAN_RULES, AnyMeanRule, mean_rule
 from gemjax._em.solver import moved_to, observed, ready
 from gemjax._families.identity import Identity
 from gemjax._model.densities import component_densities
-from gemjax._model.statistics import Data, e_step, expect
+from gemjax._model.layout import Data
+from gemjax._model.statistics import e_step, expect
 from gemjax._model.stream import Prepared, Source, prepare_for
 from gemjax._points.blocks import AUTOMATIC, Blocking, Blocks, Chunks
 from gemjax._weights.registry import WEIGHT_RULES

@@ -15,7 +15,7 @@ from gemjax._base import checks
 from gemjax._base.records import Fit, Info, Mixture, Monitor, Status
 from gemjax._em.insertion import PreparedEscape, try_insert
 from gemjax._em.solver import Solver
-from gemjax._model.statistics import lay_out_for
+from gemjax._model.layout import lay_out_for
 from gemjax._model.stream import Batches, seen
 from gemjax._numerics.pytree import vary_alike
 from gemjax._points.blocks import Blocks, Chunks

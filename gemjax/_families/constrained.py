@@ -80,7 +80,10 @@ class Constrained(Full):
     def merge_costs(self, means: jax.Array, weights: jax.Array) -> jax.Array:
         S = self.covariances
         total = weights[:, None] + weights[None]
-        p, q = (safe_divide(jnp.broadcast_to(w, total.shape), total) for w in (weights[:, None], weights[None]))
+        p, q = (
+            safe_divide(jnp.broadcast_to(w, total.shape), total)
+            for w in (weights[:, None], weights[None])
+        )
         apart = means[:, None] - means[None]
         outward = outer(apart, apart)
         p, q, scale = (x[..., None, None] for x in (p, q, p * q * total))

@@ -12,8 +12,9 @@ import numpy as np
 
 from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture
+from gemjax._model.layout import lay_out_for
 from gemjax._model.mixture import sample
-from gemjax._model.statistics import expect, lay_out_for
+from gemjax._model.statistics import expect
 from gemjax._numerics.finite import safe_exp, safe_norm
 from gemjax._points.target import Target
 

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture
 from gemjax._families.covariance import Covariance
+from gemjax._model.layout import Data, checked_for, lay_out_for
 from gemjax._model.mixture import sample
-from gemjax._model.statistics import Data, checked_for, lay_out_for
 from gemjax._numerics.pytree import record, vary_alike
 from gemjax._points.blocks import AUTOMATIC, Blocking, Blocks, Chunks, as_blocks
 from gemjax._points.spread import is_far_apart

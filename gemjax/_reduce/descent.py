@@ -6,8 +6,6 @@ serves all six. Slots without weight are empty, and stay so.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -65,12 +63,11 @@ def settle(
         return moved, mixture, loss, new, number + 1
 
     def goes(carry: Any) -> jax.Array:
-        *_, before, loss, number = carry
+        _, _, before, loss, number = carry
         return (number < most) & ~(before - loss < tolerance)
 
-    infinity = jnp.asarray(jnp.inf, mixture.means.dtype)
-    start = (*em(mixture, blocks, guard), 0)
-    start = (start[0], mixture, infinity, start[1], jnp.int32(1))
+    moved, first = em(mixture, blocks, guard)
+    start = (moved, mixture, jnp.full_like(first, jnp.inf), first, jnp.int32(1))
     _, mixture, _, loss, number = jax.lax.while_loop(goes, go, start)
     return mixture, loss, number
 
@@ -79,7 +76,7 @@ class Level(NamedTuple):
     """A mixture on the way down, how many components it has, and its loss."""
 
     mixture: Mixture
-    count: jax.Array
+    size: jax.Array
     loss: jax.Array
     height: jax.Array
 
@@ -103,7 +100,7 @@ def descend(
         merged = cheapest(mixture, mixture.weights > 0)
         return merged.mixture, jnp.maximum(height, merged.height)
 
-    def go(level: Level, count: jax.Array) -> Level:
+    def go(level: Level, count: jax.Array) -> tuple[Level, Mixture]:
         num = jnp.maximum(0, jnp.sum(level.mixture.weights > 0) - count)
         zero = jnp.zeros_like(level.loss)
         mixture, height = jax.lax.fori_loop(0, num, one, (level.mixture, zero))
@@ -130,5 +127,5 @@ def criterion(level: Level, N: jax.Array) -> jax.Array:
     d = level.mixture.means.shape[-1]
     family = level.mixture.covariance
     assert isinstance(family, Constrained)
-    k = level.count
+    k = level.size
     return 2 * N * level.loss + (family.num_free(k, d) + k * (d + 1) - 1) * jnp.log(N)

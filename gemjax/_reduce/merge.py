@@ -50,8 +50,8 @@ def prune(
       least_weight: () what a component must have, in [0, 1), traced; lighter ones get weight zero,
         and the others theirs in proportion. The heaviest always stays.
       num_components: static, how many slots are kept, at most n; all by default, so that shapes
-        stay. Outside of `jit`, `num_components=gj.num_active(...)` is not needed: pass what
-        `(mixture.weights >= least_weight).sum()` says.
+        stay. To drop all empty ones, outside of `jit`:
+        `int((mixture.weights >= least_weight).sum())`.
 
     Returns:
       a `Mixture` of `num_components` slots. Differentiable, but for the choice.
@@ -89,8 +89,8 @@ def merge(mixture: Mixture) -> Merged:
 
     The cost is the family's upper bound of how much the loss rises, whatever the target: for known
     covariances Ward's w_i w_j/(w_i + w_j) |μ_i − μ_j|²/2; for fitted ones
-    ½[(w_i + w_j) log det Σ_ij − w_i log det Σ_i − w_j log det Σ_j] with Σ_ij the pair's covariance in
-    the family (Runnalls 2007, "Kullback-Leibler approach to Gaussian mixture reduction"), and
+    ½[(w_i + w_j) log det Σ_ij − w_i log det Σ_i − w_j log det Σ_j] with Σ_ij the pair's covariance
+    in the family (Runnalls 2007, "Kullback-Leibler approach to Gaussian mixture reduction"), and
     ½ log of the growth of det Σ where it is shared. So a component without weight costs nothing.
 
     Args:

@@ -14,12 +14,14 @@ from gemjax._base.records import Mixture
 from gemjax._em.mean_rules import em_step
 from gemjax._em.solver import moved_to
 from gemjax._model.densities import component_densities
-from gemjax._model.statistics import e_step, entropy, expect, lay_out_for
+from gemjax._model.layout import lay_out_for
+from gemjax._model.statistics import e_step, entropy, expect
 from gemjax._numerics.finite import safe_log
 from gemjax._numerics.pytree import record, vary_alike
 from gemjax._points.blocks import AUTOMATIC, Blocking, Blocks, Chunks
 from gemjax._points.file_target import FileTarget
 from gemjax._points.target import Target
+from gemjax._points.walk import fold
 from gemjax._reduce.merge import cheapest
 
 
@@ -32,13 +34,15 @@ class Path:
       num_components: (n,) int32, from n to 1.
       kept, freed: (n,) int32, which two components of the level before were merged; 0 and 0 at the
         first level. The pair is in the slot of the one that was kept, the other's is empty.
-      height: (n,) what that cost, nats per point: at most so much did the loss rise. 0 at the first.
+      height: (n,) what that cost, nats per point: at most so much did the loss rise; 0 at the
+        first.
       loss: (n,) −E[log p], nats per point, of the level's mixture after its EM steps.
       entropy: (n,) E[−Σ ψ_i log ψ_i] of the responsibilities, nats per point.
       num_parameters: (n,) int32: weights, means, and the covariances' free parameters.
       bic: (n,) 2 N loss + num_parameters log N (Schwarz 1978): smaller is better, as in
         scikit-learn; mclust's has the other sign. N is the effective number of points 1/Σw².
-      icl: (n,) bic + 2 N entropy (Biernacki, Celeux and Govaert 2000), likewise.
+      icl: (n,) bic + 2 N entropy (Biernacki, Celeux and Govaert 2000), likewise; mclust's counts
+        only −log of each point's largest responsibility.
       mixtures: `Mixture` with a leading axis of levels, n slots each; `gj.prune` drops empty ones.
 
     >>> import gemjax as gj
@@ -117,14 +121,12 @@ def merge_path(
     fewest = checks.count("between[0]", fewest)
     most = checks.count("between[1]", most, fewest)
     blocks = lay_out_for(mixture, target, blocking)
-    return _merge_path(mixture, blocks, effective_number(target), num_iterations, (fewest, most))
+    return _merge_path(mixture, blocks, num_iterations, (fewest, most))
 
 
-def effective_number(target: Any) -> jax.Array:
+def effective_number(blocks: Blocks | Chunks) -> jax.Array:
     """() Kish's 1/Σw², N where all weights are the same."""
-    if isinstance(target, FileTarget):
-        return jnp.asarray(target.effective_number, target.dtype)
-    return 1 / jnp.sum(target.weights**2)
+    return 1 / fold(lambda block, _: jnp.sum(block.weights**2), blocks)
 
 
 def em_iteration(mixture: Mixture, blocks: Blocks | Chunks) -> tuple[Mixture, jax.Array]:
@@ -135,16 +137,15 @@ def em_iteration(mixture: Mixture, blocks: Blocks | Chunks) -> tuple[Mixture, ja
     return dataclasses.replace(moved, log_weights=log_weights), statistics.loss
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4))
+@functools.partial(jax.jit, static_argnums=(2, 3))
 def _merge_path(
     mixture: Mixture,
     blocks: Blocks | Chunks,
-    N: jax.Array,
     num_iterations: int,
     between: tuple[int, int],
 ) -> Path:
     n, d = mixture.means.shape
-    mixture, N = vary_alike((mixture, N), blocks, but=blocks.axis)
+    mixture, N = vary_alike((mixture, effective_number(blocks)), blocks, but=blocks.axis)
 
     def fitted(mixture: Mixture) -> Mixture:
         for _ in range(min(num_iterations, 1)):
@@ -157,9 +158,7 @@ def _merge_path(
         loss = e_step(densities, mixture.log_weights).loss
         unsure = entropy(densities, mixture.log_weights)
         count = jnp.sum(alive, dtype=jnp.int32)
-        counts = [
-            mixture.covariance.num_parameters(k, d) + k * (d + 1) - 1 for k in range(n + 1)
-        ]
+        counts = [mixture.covariance.num_parameters(k, d) + k * (d + 1) - 1 for k in range(n + 1)]
         parameters = jnp.asarray(counts, jnp.int32)[count]
         bic = 2 * N * loss + parameters * jnp.log(N)
         icl = bic + 2 * N * unsure

@@ -13,7 +13,8 @@ from jax.typing import ArrayLike
 from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture, State, Status
 from gemjax._em.classical_em import ClassicalEM
-from gemjax._model.statistics import expect, lay_out_for
+from gemjax._model.layout import lay_out_for
+from gemjax._model.statistics import expect
 from gemjax._numerics.pytree import record
 from gemjax._points.blocks import Blocks, Chunks
 from gemjax._points.file_target import FileTarget
