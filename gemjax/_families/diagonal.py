@@ -168,7 +168,7 @@ class SharedDiagonal(Covariance):
         return vectors / self.variances[None]
 
     def colour(self, noise: jax.Array, component: jax.Array) -> jax.Array:
-        return jnp.sqrt(self.variances) * noise
+        return jnp.broadcast_to(jnp.sqrt(self.variances), noise.shape) * noise
 
     def matrices(self, n: int, d: int) -> jax.Array:
         return jnp.broadcast_to(jnp.diag(jnp.asarray(self.variances)), (n, d, d))
@@ -192,7 +192,7 @@ class SharedDiagonal(Covariance):
         return jnp.broadcast_to(jnp.any(self.variances <= self.floor), (n,))
 
     def merge_costs(self, means: jax.Array, weights: jax.Array) -> jax.Array:
-        apart = (means[:, None] - means[None]) ** 2 / self.variances
+        apart = (means[:, None] - means[None]) ** 2 / self.variances[None, None]
         return 0.5 * jnp.sum(jnp.log1p(shares(weights)[..., None] * apart), axis=-1)
 
     def merge(

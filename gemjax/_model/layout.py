@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+import jax
 import numpy as np
 
 from gemjax._base import arrays, checks
@@ -43,7 +44,9 @@ def _apart(covariance: Covariance, target: Any) -> bool | None:
     exponents must come from differences; where values are known. None is as for unit noise."""
     if isinstance(covariance, Identity) or not isinstance(target, Target | FileTarget):
         return None
-    if not arrays.is_concrete(covariance, target):
+    leaves = jax.tree.leaves(covariance)
+    # Of the mixture of a sweep only shapes are known.
+    if not arrays.is_concrete(covariance, target) or not all(hasattr(x, "max") for x in leaves):
         return None
     if isinstance(target, FileTarget):
         radius = float(target.radius)
