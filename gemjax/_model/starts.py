@@ -78,11 +78,11 @@ def plus_plus(key: jax.Array, target: Target, n: int) -> Mixture:
     """
     checks.key("key", key)
     target, n = in_memory("target", target), checks.count("n", n)
-    return equally_weighted(_spread_out(key, target.points, target.weights, n))
+    return equally_weighted(spread_out(key, target.points, target.weights, n))
 
 
 @functools.partial(jax.jit, static_argnums=3, inline=True)
-def _spread_out(key: jax.Array, points: jax.Array, weights: jax.Array, n: int) -> jax.Array:
+def spread_out(key: jax.Array, points: jax.Array, weights: jax.Array, n: int) -> jax.Array:
     """(n, d) of points (N, d) by D² seeding."""
     log_weights = safe_log(weights)
 

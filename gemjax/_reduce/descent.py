@@ -104,8 +104,8 @@ def descend(
         num = jnp.maximum(0, jnp.sum(level.mixture.weights > 0) - count)
         zero = jnp.zeros_like(level.loss)
         mixture, height = jax.lax.fori_loop(0, num, one, (level.mixture, zero))
-        step = lambda _, carry: (em(carry[0], blocks, guard)[0], carry[0])  # noqa: E731
-        mixture, _ = jax.lax.fori_loop(0, num_steps - 1, step, (mixture, mixture))
+        step = lambda _, mixture: em(mixture, blocks, guard)[0]  # noqa: E731
+        mixture = jax.lax.fori_loop(0, num_steps - 1, step, mixture)
         moved, loss = em(mixture, blocks, guard)
         # The level is the mixture that has this loss; one more step is on the way to the next.
         return Level(mixture, jnp.sum(mixture.weights > 0, dtype=jnp.int32), loss, height), moved
@@ -120,12 +120,3 @@ def descend(
     first = Level(mixture, jnp.sum(mixture.weights > 0, dtype=jnp.int32), zero + jnp.inf, zero)
     _, levels = jax.lax.scan(level, (first, mixture), jnp.asarray(counts, jnp.int32))
     return levels
-
-
-def criterion(level: Level, N: jax.Array) -> jax.Array:
-    """() BIC of a level, smaller is better: 2 N loss + number of parameters · log N."""
-    d = level.mixture.means.shape[-1]
-    family = level.mixture.covariance
-    assert isinstance(family, Constrained)
-    k = level.size
-    return 2 * N * level.loss + (family.num_free(k, d) + k * (d + 1) - 1) * jnp.log(N)

@@ -1,0 +1,206 @@
+"""The stages of `select`, each compiled once for its sizes: pieces, overview, comparison, finish.
+
+All in centred coordinates of unit variance each; families are numbers (see `Constrained`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gemjax._base.records import Mixture
+from gemjax._families.constrained import Constrained
+from gemjax._model.densities import component_densities
+from gemjax._model.starts import spread_out
+from gemjax._model.statistics import entropy
+from gemjax._numerics.finite import safe_divide, safe_log
+from gemjax._points.blocks import Blocks, Chunks
+from gemjax._points.walk import map_points
+from gemjax._reduce.descent import Guard, Level, descend, settle
+
+_STEPS = 3  # of EM per level
+_POINTS = (
+    0.5  # a guard's points, as a share of d + 2, the least that a covariance needs and one more
+)
+_BEST = 3  # levels per family that are fitted to the end
+_TOLERANCE = 1e-5  # nats per point and step of EM at which levels are compared
+_MOST_STEPS = 60
+_END = 1e-7  # the same at the very end
+_MOST_END = 500
+
+
+class Pieces(NamedTuple):
+    """Points cut into n pieces, each the nearest to its seed: means (n, d), masses (n,), and the
+    covariance (d, d) within them."""
+
+    means: jax.Array
+    mass: jax.Array
+    within: jax.Array
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def pieces(key: jax.Array, x: jax.Array, weights: jax.Array, n: int) -> Pieces:
+    """Seeds by D² (Arthur and Vassilvitskii 2007), which find rare clusters, too."""
+    seeds = spread_out(key, x, weights, n)
+    square = jnp.sum(seeds * seeds, axis=1)
+
+    def nearest(x: jax.Array) -> jax.Array:
+        product = jnp.matmul(x, seeds.T, precision=jax.lax.Precision.HIGHEST)
+        return jnp.argmin(square[None] - 2 * product, axis=1)
+
+    number = map_points(nearest, x)
+    mass = jax.ops.segment_sum(weights, number, n)
+    first = jax.ops.segment_sum(weights[:, None] * x, number, n)
+    means = jnp.where(mass[:, None] > 0, safe_divide(first, mass[:, None]), seeds)
+    apart = x - means[number]
+    within = jnp.einsum("j,ja,jb->ab", weights, apart, apart, precision=jax.lax.Precision.HIGHEST)
+    N = 1 / jnp.sum(weights**2)
+    return Pieces(means, mass, within * N / jnp.maximum(N - n, 0.25 * N))
+
+
+class Settings(NamedTuple):
+    """What all fits of a selection share: effective number of points (), floor of variances (),
+    and squares of the units (d,)."""
+
+    num_points: jax.Array
+    floor: jax.Array
+    units: jax.Array
+
+
+def schedule(n: int, singly: int) -> tuple[int, ...]:
+    """Numbers of components from n to 1: one less each time from `singly` on, above that by a
+    sixteenth."""
+    counts = [n]
+    while counts[-1] > 1:
+        counts.append(counts[-1] - (max(1, counts[-1] // 16) if counts[-1] > singly else 1))
+    return tuple(counts)
+
+
+def guard_of(found: Pieces, settings: Settings) -> Guard:
+    points = _POINTS * (found.within.shape[0] + 2)
+    return Guard(points / settings.num_points, found.within)
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def overview(
+    found: Pieces, blocks: Blocks | Chunks, settings: Settings, counts: tuple[int, ...]
+) -> tuple[Level, jax.Array]:
+    """Levels with one variance for all, from the pieces down, and BIC of each."""
+    n, d = found.means.shape
+    matrices = jnp.broadcast_to(found.within[None], (n, d, d))
+    family = Constrained(matrices, settings.floor, jnp.int32(0), settings.units)
+    mixture = Mixture(found.means, safe_log(found.mass), family.held(matrices, found.mass))
+    guard = guard_of(found, settings)
+    levels = descend(mixture, blocks, guard, counts, 2, jnp.int32(1))
+    return levels, jax.vmap(lambda level: score(level, settings, "bic"))(levels)
+
+
+def num_parameters(level: Level) -> jax.Array:
+    """() free parameters of a level: weights, means, covariances."""
+    d = level.mixture.means.shape[-1]
+    family = level.mixture.covariance
+    assert isinstance(family, Constrained)
+    return family.num_free(level.size, d) + level.size * (d + 1) - 1
+
+
+def score(level: Level, settings: Settings, criterion: str, unsure: Any = 0.0) -> jax.Array:
+    """() a criterion, smaller is better; infinite where there are too few points for one."""
+    N, p = settings.num_points, num_parameters(level)
+    price = p * jnp.log(N)
+    if criterion == "bicc":
+        price = jnp.where(p + 3 <= N, price * N / jnp.maximum(N - p - 2, 1), jnp.inf)
+    if criterion == "icl":
+        price = price + 2 * N * unsure
+    return 2 * N * level.loss + price
+
+
+class Compared(NamedTuple):
+    """What the families' ways down gave: sizes, heights, losses and criteria (families, levels),
+    and each family's best level, fitted to its end, with its criterion (families,)."""
+
+    size: jax.Array
+    height: jax.Array
+    loss: jax.Array
+    criterion: jax.Array
+    best: Level
+    best_criterion: jax.Array
+
+
+@functools.partial(jax.jit, static_argnums=(6, 7))
+def compare(
+    mixture: Mixture,
+    found: Pieces,
+    blocks: Blocks | Chunks,
+    settings: Settings,
+    kinds: jax.Array,
+    wanted: tuple[jax.Array, jax.Array],
+    counts: tuple[int, ...],
+    criterion: str,
+) -> Compared:
+    """Down from a mixture in each of the families, one after the other.
+
+    `wanted` are the fewest and the most components (), of which levels may be chosen.
+    """
+    guard = guard_of(found, settings)
+    bare = guard._replace(share=jnp.zeros_like(guard.share))
+    d, fewest = mixture.means.shape[1], wanted[0]
+
+    def judged(level: Level) -> jax.Array:
+        unsure: Any = 0.0
+        if criterion == "icl":
+            kept = component_densities(level.mixture, blocks)
+            unsure = entropy(kept, level.mixture.log_weights)
+        return score(level, settings, criterion, unsure)
+
+    def fitted(level: Level) -> tuple[Level, jax.Array]:
+        end, loss, _ = settle(level.mixture, blocks, bare, _TOLERANCE, _MOST_STEPS)
+        level = level._replace(mixture=end, loss=loss)
+        family, weights = end.covariance, end.weights
+        assert isinstance(family, Constrained)
+        # Fewer points than a covariance needs have as large a likelihood as the floor lets them.
+        few = (weights > 0) & (weights * settings.num_points < d + 2) & ~family.is_shared
+        return level, jnp.where(jnp.any(few), jnp.inf, judged(level))
+
+    def one(kind: jax.Array) -> Compared:
+        old = mixture.covariance
+        assert isinstance(old, Constrained)
+        family = dataclasses.replace(old, kind=kind).held(old.covariances, mixture.weights)
+        start = dataclasses.replace(mixture, covariance=family)
+        levels = descend(start, blocks, guard, counts, _STEPS, fewest)
+        # Those below the fewest repeat the last one.
+        again = jnp.concatenate([jnp.zeros(1, bool), levels.size[1:] == levels.size[:-1]])
+        allowed = (levels.size >= fewest) & (levels.size <= wanted[1]) & ~again
+        values = jnp.where(allowed, jax.lax.map(judged, levels), jnp.inf)
+        order = jnp.argsort(values)[: min(_BEST, len(counts))]
+        ends, criteria = jax.lax.map(fitted, jax.tree.map(lambda leaf: leaf[order], levels))
+        criteria = jnp.where(values[order] < jnp.inf, criteria, jnp.inf)
+        best = jnp.argmin(criteria)
+        level = jax.tree.map(lambda leaf: leaf[best], ends)
+        return Compared(levels.size, levels.height, levels.loss, values, level, criteria[best])
+
+    return jax.lax.map(one, kinds)
+
+
+@jax.jit
+def finish(mixture: Mixture, blocks: Blocks | Chunks) -> tuple[Mixture, jax.Array]:
+    """EM to its end on all points: the mixture and its loss ()."""
+    d = mixture.means.shape[1]
+    none = Guard(jnp.zeros_like(blocks.radius), jnp.eye(d, dtype=mixture.means.dtype))
+    end, loss, _ = settle(mixture, blocks, none, _END, _MOST_END)
+    return end, loss
+
+
+def by_height(size: jax.Array, height: jax.Array, price: jax.Array) -> jax.Array:
+    """() int32, the number of components at which merging becomes expensive: where the height of
+    the next merging is the largest multiple of the one before, both at least the `price` of one
+    component; 1 if none is above it."""
+    raised = jnp.maximum(height, price)
+    steps = jnp.concatenate([raised[1:] / raised[:-1], jnp.ones(1, raised.dtype)])
+    # Where levels repeat there is no merging.
+    steps = jnp.where(jnp.concatenate([size[1:] < size[:-1], jnp.zeros(1, bool)]), steps, 1)
+    best = jnp.argmax(steps)
+    return jnp.where(steps[best] > 1, size[best], 1).astype(jnp.int32)
