@@ -33,6 +33,7 @@ from gemjax._points.units import Units
 from gemjax._reduce.merge import Merged, merge, prune
 from gemjax._reduce.path import Path, merge_path
 from gemjax._reduce.polish import Polished, polish
+from gemjax._reduce.select import Selection, select
 from gemjax._weights.solve import solve_weights
 
 __version__ = "0.1.0"
@@ -55,6 +56,7 @@ __all__ = [
     "Path",
     "Polished",
     "Recovery",
+    "Selection",
     "Solver",
     "State",
     "Status",
@@ -89,6 +91,7 @@ __all__ = [
     "responsibilities",
     "rules",
     "sample",
+    "select",
     "solve_weights",
     "stream",
     "sweep",

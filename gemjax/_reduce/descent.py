@@ -18,7 +18,7 @@ from gemjax._families.packed import symmetric
 from gemjax._model.statistics import expect
 from gemjax._numerics.finite import safe_divide, safe_log
 from gemjax._points.blocks import Blocks, Chunks
-from gemjax._reduce.merge import cheapest
+from gemjax._reduce.merge import heavier_first, merge_pair, pair_costs
 
 
 class Guard(NamedTuple):
@@ -96,14 +96,20 @@ def descend(
     """
 
     def one(_: Any, carry: Any) -> Any:
-        mixture, height = carry
-        merged = cheapest(mixture, mixture.weights > 0)
-        return merged.mixture, jnp.maximum(height, merged.height)
+        mixture, costs, height = carry
+        i, j = jnp.divmod(jnp.argmin(costs), len(costs))
+        height = jnp.maximum(height, costs[i, j])
+        kept, freed = heavier_first(mixture.weights, i, j)
+        pair = jnp.isin(jnp.arange(len(costs)), jnp.stack([i, j]))
+        costs = jnp.where(pair[:, None] | pair[None], jnp.inf, costs)
+        return merge_pair(mixture, kept, freed), costs, height
 
     def go(level: Level, count: jax.Array) -> tuple[Level, Mixture]:
         num = jnp.maximum(0, jnp.sum(level.mixture.weights > 0) - count)
         zero = jnp.zeros_like(level.loss)
-        mixture, height = jax.lax.fori_loop(0, num, one, (level.mixture, zero))
+        costs = pair_costs(level.mixture, level.mixture.weights > 0)
+        # Several at once are pairs of their own; a covariance that all share waits for EM.
+        mixture, _, height = jax.lax.fori_loop(0, num, one, (level.mixture, costs, zero))
         step = lambda _, mixture: em(mixture, blocks, guard)[0]  # noqa: E731
         mixture = jax.lax.fori_loop(0, num_steps - 1, step, mixture)
         moved, loss = em(mixture, blocks, guard)

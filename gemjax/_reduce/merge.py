@@ -120,14 +120,19 @@ def _merge(mixture: Mixture) -> Merged:
 
 def cheapest(mixture: Mixture, alive: jax.Array) -> Merged:
     """`merge` among the components that are alive (n,)."""
-    costs = mixture.covariance.merge_costs(mixture.means, mixture.weights)
-    n = len(alive)
-    # Costs are symmetric and not negative but for rounding.
-    pairs = alive[:, None] & alive[None] & ~jnp.tri(n, dtype=bool)
-    costs = jnp.where(pairs, jnp.where(costs > 0, costs, 0), jnp.inf)
-    i, j = jnp.divmod(jnp.argmin(costs), n)
+    costs = pair_costs(mixture, alive)
+    i, j = jnp.divmod(jnp.argmin(costs), len(alive))
     kept, freed = heavier_first(mixture.weights, i, j)
     return Merged(merge_pair(mixture, kept, freed), kept, freed, costs[i, j])
+
+
+def pair_costs(mixture: Mixture, alive: jax.Array) -> jax.Array:
+    """(n, n) what merging costs, of components that are alive (n,), above the diagonal; the others
+    are infinite."""
+    costs = mixture.covariance.merge_costs(mixture.means, mixture.weights)
+    # Costs are symmetric and not negative but for rounding.
+    pairs = alive[:, None] & alive[None] & ~jnp.tri(len(alive), dtype=bool)
+    return jnp.where(pairs, jnp.where(costs > 0, costs, 0), jnp.inf)
 
 
 def heavier_first(weights: jax.Array, i: Any, j: Any) -> tuple[jax.Array, jax.Array]:

@@ -16,21 +16,20 @@ from gemjax._base.records import Mixture
 from gemjax._families.constrained import Constrained
 from gemjax._model.densities import component_densities
 from gemjax._model.starts import spread_out
-from gemjax._model.statistics import entropy
+from gemjax._model.statistics import e_step, entropy
 from gemjax._numerics.finite import safe_divide, safe_log
 from gemjax._points.blocks import Blocks, Chunks
 from gemjax._points.walk import map_points
 from gemjax._reduce.descent import Guard, Level, descend, settle
 
-_STEPS = 3  # of EM per level
-_POINTS = (
-    0.5  # a guard's points, as a share of d + 2, the least that a covariance needs and one more
-)
+_STEPS, _FEWER, _MANY = 3, 2, 96  # of EM per level; and in more slots than so many
+_POINTS = 1.5  # of a guard, times d + 2
+_LIGHT = 0.5  # of the guard while levels are compared: a component on a line of points costs more
 _BEST = 3  # levels per family that are fitted to the end
 _TOLERANCE = 1e-5  # nats per point and step of EM at which levels are compared
-_MOST_STEPS = 60
-_END = 1e-7  # the same at the very end
-_MOST_END = 500
+_MOST_STEPS = 40
+_END = 1e-6  # the same at the very end
+_MOST_END = 300
 
 
 class Pieces(NamedTuple):
@@ -72,11 +71,12 @@ class Settings(NamedTuple):
 
 
 def schedule(n: int, singly: int) -> tuple[int, ...]:
-    """Numbers of components from n to 1: one less each time from `singly` on, above that by a
-    sixteenth."""
+    """Numbers of components from n to 1: one less each time above `singly` and below 32, in
+    between a sixteenth less."""
     counts = [n]
     while counts[-1] > 1:
-        counts.append(counts[-1] - (max(1, counts[-1] // 16) if counts[-1] > singly else 1))
+        now = counts[-1]
+        counts.append(now - (1 if now > singly else max(1, now // 16)))
     return tuple(counts)
 
 
@@ -146,8 +146,9 @@ def compare(
     `wanted` are the fewest and the most components (), of which levels may be chosen.
     """
     guard = guard_of(found, settings)
-    bare = guard._replace(share=jnp.zeros_like(guard.share))
-    d, fewest = mixture.means.shape[1], wanted[0]
+    light = guard._replace(share=_LIGHT / settings.num_points)
+    (n, d), fewest = mixture.means.shape, wanted[0]
+    steps = _STEPS if n <= _MANY else _FEWER
 
     def judged(level: Level) -> jax.Array:
         unsure: Any = 0.0
@@ -157,7 +158,7 @@ def compare(
         return score(level, settings, criterion, unsure)
 
     def fitted(level: Level) -> tuple[Level, jax.Array]:
-        end, loss, _ = settle(level.mixture, blocks, bare, _TOLERANCE, _MOST_STEPS)
+        end, loss, _ = settle(level.mixture, blocks, light, _TOLERANCE, _MOST_STEPS)
         level = level._replace(mixture=end, loss=loss)
         family, weights = end.covariance, end.weights
         assert isinstance(family, Constrained)
@@ -170,7 +171,7 @@ def compare(
         assert isinstance(old, Constrained)
         family = dataclasses.replace(old, kind=kind).held(old.covariances, mixture.weights)
         start = dataclasses.replace(mixture, covariance=family)
-        levels = descend(start, blocks, guard, counts, _STEPS, fewest)
+        levels = descend(start, blocks, guard, counts, steps, fewest)
         # Those below the fewest repeat the last one.
         again = jnp.concatenate([jnp.zeros(1, bool), levels.size[1:] == levels.size[:-1]])
         allowed = (levels.size >= fewest) & (levels.size <= wanted[1]) & ~again
@@ -183,6 +184,25 @@ def compare(
         return Compared(levels.size, levels.height, levels.loss, values, level, criteria[best])
 
     return jax.lax.map(one, kinds)
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def judge(levels: Level, blocks: Blocks | Chunks, settings: Settings, criterion: str) -> jax.Array:
+    """(families,) the criterion of levels fitted to a sample, on all points.
+
+    What pays on all of them need not on the sample; their losses there are as those of new points,
+    so that none is favoured for having been fitted to them.
+    """
+
+    def one(level: Level) -> jax.Array:
+        kept = component_densities(level.mixture, blocks, keep=criterion == "icl")
+        found = e_step(kept, level.mixture.log_weights)
+        unsure: Any = 0.0
+        if criterion == "icl":
+            unsure = entropy(kept, level.mixture.log_weights)
+        return score(level._replace(loss=found.loss), settings, criterion, unsure)
+
+    return jax.lax.map(one, levels)
 
 
 @jax.jit

@@ -7,6 +7,7 @@ points of one are taken for the other's.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -93,13 +94,13 @@ def confusion(mixture: Mixture, blocks: Blocks | Chunks) -> jax.Array:
     weights = safe_exp(mixture.log_weights)
     n = len(weights)
 
-    def block(x: Block, _: None) -> jax.Array:
+    def block(x: Block, _: Any) -> jax.Array:
         scaled, _ = scale(densities, x.features)
         joint = weights[:, None] * scaled
         psi = joint / jnp.sum(joint, axis=0)[None] * x.weights[None]
         label = jax.nn.one_hot(jnp.argmax(joint, axis=0), n, dtype=psi.dtype)
         return times(psi, label)
 
-    total = fold(block, blocks, inputs=(mixture, densities), recompute=False)
+    total: jax.Array = fold(block, blocks, inputs=(mixture, densities), recompute=False)
     shares = safe_divide(total, jnp.sum(total, axis=1)[:, None])
     return jnp.where(jnp.eye(n, dtype=bool), 0, shares)
