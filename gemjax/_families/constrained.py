@@ -12,7 +12,7 @@ from gemjax._families.full import Full
 from gemjax._families.packed import outer
 from gemjax._families.parameters import pooled
 from gemjax._families.registry import FAMILIES
-from gemjax._families.spectrum import is_floored, log_determinants, raised
+from gemjax._families.spectrum import identity_like, is_floored, log_determinants, raised
 from gemjax._numerics.finite import safe_divide
 from gemjax._numerics.pytree import exported
 
@@ -49,10 +49,12 @@ class Constrained(Full):
 
     def shaped(self, matrices: jax.Array) -> jax.Array:
         """(…, d, d) the nearest ones of the form: off the axes nothing, one variance if round."""
-        eye = jnp.eye(matrices.shape[-1], dtype=matrices.dtype)
+        eye = identity_like(matrices)
+        axes = jnp.diagonal(matrices, axis1=-2, axis2=-1)
+        units = jnp.broadcast_to(self.units, axes.shape)
+        round_ = jnp.mean(axes * units, axis=-1, keepdims=True) / units
         along = jnp.where(self.form < 2, matrices * eye, matrices)
-        mean = jnp.mean(jnp.diagonal(matrices, axis1=-2, axis2=-1) * self.units, axis=-1)
-        return jnp.where(self.form < 1, mean[..., None, None] * eye / self.units, along)
+        return jnp.where(self.form < 1, round_[..., None] * eye, along)
 
     def held(self, matrices: jax.Array, weights: jax.Array) -> Self:
         """The family that fits covariances (n, d, d) of components with weights (n,) best."""

@@ -105,7 +105,8 @@ def choose(
     one_more = stages.num_parameters(level) - stages.num_parameters(
         level._replace(size=level.size - 1)
     )
-    price = 0.5 * one_more * jnp.log(settings.num_points) / settings.num_points
+    N_sample = settings.num_points
+    price = 0.5 * one_more.astype(N_sample.dtype) * jnp.log(N_sample) / N_sample
     jump = stages.by_height(best.size[chosen], best.height[chosen], price)
     floored = jnp.any(mixture.covariance.floored(len(cluster)) & (mixture.weights > 0))
     status = jnp.where(floored, int(Status.FLOORED), int(Status.OK))

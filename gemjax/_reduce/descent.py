@@ -100,12 +100,14 @@ def descend(
         i, j = jnp.divmod(jnp.argmin(costs), len(costs))
         height = jnp.maximum(height, costs[i, j])
         kept, freed = heavier_first(mixture.weights, i, j)
-        pair = jnp.isin(jnp.arange(len(costs)), jnp.stack([i, j]))
+        number = jnp.arange(len(costs), dtype=i.dtype)
+        pair = (number == i) | (number == j)
         costs = jnp.where(pair[:, None] | pair[None], jnp.inf, costs)
         return merge_pair(mixture, kept, freed), costs, height
 
     def go(level: Level, count: jax.Array) -> tuple[Level, Mixture]:
-        num = jnp.maximum(0, jnp.sum(level.mixture.weights > 0) - count)
+        alive = jnp.sum(level.mixture.weights > 0, dtype=jnp.int32)
+        num = jnp.maximum(0, alive - count)
         zero = jnp.zeros_like(level.loss)
         costs = pair_costs(level.mixture, level.mixture.weights > 0)
         # Several at once are pairs of their own; a covariance that all share waits for EM.

@@ -160,7 +160,7 @@ def _merge_path(
         count = jnp.sum(alive, dtype=jnp.int32)
         counts = [mixture.covariance.num_parameters(k, d) + k * (d + 1) - 1 for k in range(n + 1)]
         parameters = jnp.asarray(counts, jnp.int32)[count]
-        bic = 2 * N * loss + parameters * jnp.log(N)
+        bic = 2 * N * loss + parameters.astype(N.dtype) * jnp.log(N)
         icl = bic + 2 * N * unsure
         return Path(count, kept, freed, height, loss, unsure, parameters, bic, icl, mixture)
 

@@ -109,7 +109,8 @@ def num_parameters(level: Level) -> jax.Array:
 
 def score(level: Level, settings: Settings, criterion: str, unsure: Any = 0.0) -> jax.Array:
     """() a criterion, smaller is better; infinite where there are too few points for one."""
-    N, p = settings.num_points, num_parameters(level)
+    N = settings.num_points
+    p = num_parameters(level).astype(N.dtype)
     price = p * jnp.log(N)
     if criterion == "bicc":
         price = jnp.where(p + 3 <= N, price * N / jnp.maximum(N - p - 2, 1), jnp.inf)

@@ -1,4 +1,4 @@
-"""prune, merge and merge_path: published heights, brute force over partitions, scikit-learn's BIC."""
+"""prune, merge and merge_path: published heights, brute force over partitions, BIC."""
 
 import itertools
 
@@ -114,7 +114,7 @@ def test_errors():
     target = gj.empirical([[0.0], [1.0]])
     with pytest.raises(ValueError, match="at least 2 components: merge"):
         gj.merge(one)
-    with pytest.raises(ValueError, match="least_weight must be less than 1, got 1.0"):
+    with pytest.raises(ValueError, match=r"least_weight must be less than 1, got 1\.0"):
         gj.prune(two, least_weight=1.0)
     with pytest.raises(ValueError, match="at most the mixture's 2, got 3"):
         gj.prune(two, num_components=3)
