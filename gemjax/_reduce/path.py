@@ -46,10 +46,10 @@ class Path:
       mixtures: `Mixture` with a leading axis of levels, n slots each; `gj.prune` drops empty ones.
 
     >>> import gemjax as gj
-    >>> target = gj.empirical([[-3.0], [-2.9], [2.9], [3.0]])
+    >>> target = gj.empirical([[-3.0], [-2.9], [2.9], [3.0], [3.1]])
     >>> path = gj.merge_path(gj.make_mixture([[-3.0], [2.8], [3.1]]), target)
     >>> path.num_components.tolist(), path.at(2).means.round(2).tolist()
-    ([3, 2, 1], [[2.95], [-2.95]])
+    ([3, 2, 1], [[3.0], [-2.95]])
     """
 
     num_components: jax.Array

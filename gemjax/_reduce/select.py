@@ -135,8 +135,8 @@ def select(
     >>> truth = gj.make_mixture([[-4.0], [0.0], [9.0]])
     >>> target = gj.empirical(gj.sample(jax.random.key(0), truth, 400))
     >>> found = gj.select(target, jax.random.key(1), num_starts=1)
-    >>> found.mixture.means.round(0)[:, 0].sort().tolist(), bool(found.agree)
-    ([-4.0, 0.0, 9.0], True)
+    >>> [round(x) for x in found.mixture.means[:, 0].sort().tolist()], bool(found.agree)
+    ([-4, 0, 9], True)
     """
     target = checked_target("target", target)
     checks.key("key", key)

