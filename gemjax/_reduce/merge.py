@@ -26,7 +26,7 @@ class Merged:
     Attributes:
       mixture: n slots, as before; that of number `freed` has no weight.
       kept, freed: () int32, the two components: the heavier one's slot takes the pair.
-      height: () what it costs, nats per point: the loss rises by at most that. Infinite where there
+      height: () what it costs, nats per point: the bound that `merge` tells. Infinite where there
         was no pair.
 
     >>> import gemjax as gj
@@ -87,8 +87,9 @@ def _prune(mixture: Mixture, least_weight: jax.Array, size: int) -> Mixture:
 def merge(mixture: Mixture) -> Merged:
     """Merges the pair of components that costs least, by their moments.
 
-    The cost is the family's upper bound of how much the loss rises, whatever the target: for known
-    covariances Ward's w_i w_j/(w_i + w_j) |μ_i − μ_j|²/2; for fitted ones
+    The cost is the family's upper bound of how much the loss rises on the mixture's own population,
+    and on any target where EM is at rest: for known covariances Ward's
+    w_i w_j/(w_i + w_j) |μ_i − μ_j|²/2; for fitted ones
     ½[(w_i + w_j) log det Σ_ij − w_i log det Σ_i − w_j log det Σ_j] with Σ_ij the pair's covariance
     in the family (Runnalls 2007, "Kullback-Leibler approach to Gaussian mixture reduction"), and
     ½ log of the growth of det Σ where it is shared. So a component without weight costs nothing.

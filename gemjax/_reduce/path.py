@@ -34,8 +34,7 @@ class Path:
       num_components: (n,) int32, from n to 1.
       kept, freed: (n,) int32, which two components of the level before were merged; 0 and 0 at the
         first level. The pair is in the slot of the one that was kept, the other's is empty.
-      height: (n,) what that cost, nats per point: at most so much did the loss rise; 0 at the
-        first.
+      height: (n,) what that cost, nats per point, by the bound that `merge` tells; 0 at the first.
       loss: (n,) −E[log p], nats per point, of the level's mixture after its EM steps.
       entropy: (n,) E[−Σ ψ_i log ψ_i] of the responsibilities, nats per point.
       num_parameters: (n,) int32: weights, means, and the covariances' free parameters.
