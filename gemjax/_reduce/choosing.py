@@ -18,6 +18,7 @@ from gemjax._points.blocks import as_blocks
 from gemjax._points.file_target import FileTarget
 from gemjax._points.target import Target
 from gemjax._reduce import stages
+from gemjax._reduce.descent import Merges
 from gemjax._reduce.stages import Compared, Pieces, Settings
 from gemjax._reduce.unions import clusters
 
@@ -61,6 +62,7 @@ class Chosen(NamedTuple):
     losses: jax.Array
     criteria: jax.Array
     best_criteria: jax.Array
+    merges: Merges
 
 
 def choose(
@@ -128,6 +130,7 @@ def choose(
         losses=best.loss,
         criteria=best.criterion,
         best_criteria=all_criteria,
+        merges=jax.tree.map(lambda leaf: leaf[chosen], best.merges),
     )
 
 
@@ -213,12 +216,19 @@ def _padded(compared: Compared, slots: int, levels: int) -> Compared:
     logs = jnp.pad(mixture.log_weights, [(0, 0), (0, more)], constant_values=-jnp.inf)
     mixture = Mixture(edge(mixture.means), logs, covariance)
     tail = [(0, 0), (0, longer)]
+    merges = Merges(
+        *(
+            jnp.pad(leaf, [(0, 0), (0, more)], constant_values=jnp.asarray(absent, leaf.dtype))
+            for leaf, absent in zip(compared.merges, (-1, -1, jnp.nan), strict=True)
+        )
+    )
     return compared._replace(
         best=compared.best._replace(mixture=mixture),
         size=jnp.pad(compared.size, tail, mode="edge"),
         height=jnp.pad(compared.height, tail, mode="edge"),
         loss=jnp.pad(compared.loss, tail, mode="edge"),
         criterion=jnp.pad(compared.criterion, tail, constant_values=jnp.inf),
+        merges=merges,
     )
 
 

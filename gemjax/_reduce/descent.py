@@ -81,6 +81,15 @@ class Level(NamedTuple):
     height: jax.Array
 
 
+class Merges(NamedTuple):
+    """Which components were merged at what cost: row k of (n,) is the merging that left k + 1, its
+    numbers those of slots; −1 and NaN where there was none."""
+
+    kept: jax.Array
+    freed: jax.Array
+    height: jax.Array
+
+
 def descend(
     mixture: Mixture,
     blocks: Blocks | Chunks,
@@ -88,43 +97,52 @@ def descend(
     counts: tuple[int, ...],
     num_steps: int,
     fewest: jax.Array,
-) -> Level:
+) -> tuple[Level, Merges]:
     """Down to each of the `counts` of components in turn, with EM's steps at each; stacked.
 
-    Levels below `fewest` () repeat the one before, and cost nothing. The heights are the largest
-    costs of the mergings of a level.
+    Levels below `fewest` () repeat the one before, and cost nothing. The heights of levels are the
+    largest costs of their mergings.
     """
 
     def one(_: Any, carry: Any) -> Any:
-        mixture, costs, height = carry
+        mixture, costs, left, height, merges = carry
         i, j = jnp.divmod(jnp.argmin(costs), len(costs))
-        height = jnp.maximum(height, costs[i, j])
+        cost = costs[i, j]
         kept, freed = heavier_first(mixture.weights, i, j)
         number = jnp.arange(len(costs), dtype=i.dtype)
         pair = (number == i) | (number == j)
         costs = jnp.where(pair[:, None] | pair[None], jnp.inf, costs)
-        return merge_pair(mixture, kept, freed), costs, height
+        row = left - 2
+        merges = Merges(
+            *(a.at[row].set(b) for a, b in zip(merges, (kept, freed, cost), strict=True))
+        )
+        return merge_pair(mixture, kept, freed), costs, left - 1, jnp.maximum(height, cost), merges
 
-    def go(level: Level, count: jax.Array) -> tuple[Level, Mixture]:
+    def go(level: Level, merges: Merges, count: jax.Array) -> tuple[Level, Mixture, Merges]:
         alive = jnp.sum(level.mixture.weights > 0, dtype=jnp.int32)
         num = jnp.maximum(0, alive - count)
         zero = jnp.zeros_like(level.loss)
         costs = pair_costs(level.mixture, level.mixture.weights > 0)
         # Several at once are pairs of their own; a covariance that all share waits for EM.
-        mixture, _, height = jax.lax.fori_loop(0, num, one, (level.mixture, costs, zero))
+        begin = (level.mixture, costs, alive, zero, merges)
+        mixture, _, _, height, merges = jax.lax.fori_loop(0, num, one, begin)
         step = lambda _, mixture: em(mixture, blocks, guard)[0]  # noqa: E731
         mixture = jax.lax.fori_loop(0, num_steps - 1, step, mixture)
         moved, loss = em(mixture, blocks, guard)
         # The level is the mixture that has this loss; one more step is on the way to the next.
-        return Level(mixture, jnp.sum(mixture.weights > 0, dtype=jnp.int32), loss, height), moved
+        size = jnp.sum(mixture.weights > 0, dtype=jnp.int32)
+        return Level(mixture, size, loss, height), moved, merges
 
     def level(carry: Any, count: jax.Array) -> Any:
-        before, moved = carry
+        before, moved, merges = carry
         at = before._replace(mixture=moved)
-        new = jax.lax.cond(count >= fewest, lambda: go(at, count), lambda: (before, moved))
+        new = jax.lax.cond(count >= fewest, lambda: go(at, merges, count), lambda: carry)
         return new, new[0]
 
     zero = jnp.zeros((), mixture.means.dtype)
     first = Level(mixture, jnp.sum(mixture.weights > 0, dtype=jnp.int32), zero + jnp.inf, zero)
-    _, levels = jax.lax.scan(level, (first, mixture), jnp.asarray(counts, jnp.int32))
-    return levels
+    none = jnp.full((len(mixture.means),), -1, jnp.int32)
+    merges = Merges(none, none, jnp.full_like(mixture.log_weights, jnp.nan))
+    start = (first, mixture, merges)
+    (_, _, merges), levels = jax.lax.scan(level, start, jnp.asarray(counts, jnp.int32))
+    return levels, merges

@@ -17,6 +17,7 @@ from gemjax._numerics.pytree import record
 from gemjax._points.file_target import FileTarget
 from gemjax._points.target import Target, checked_target
 from gemjax._reduce.choosing import MOST, SAMPLE, choose
+from gemjax._reduce.descent import Merges
 
 CRITERIA = ("bicc", "bic", "icl")
 
@@ -44,6 +45,9 @@ class Selection:
         components on the way down, costs of the mergings (nats per point), losses and criteria
         in standardised units; before the last fit, of the start that was best.
       best_criteria: (families,) of each family's best level, fitted to its end.
+      merges: the tree of the family chosen, (s,) each of s slots at the beginning: `kept`, `freed`
+        int32 and `height`, nats per point, in row k the merging that left k + 1 components; −1 and
+        NaN where there was none.
       families: static, mclust's names.
 
     >>> import gemjax as gj
@@ -69,6 +73,7 @@ class Selection:
     losses: jax.Array
     criteria: jax.Array
     best_criteria: jax.Array
+    merges: Merges
     families: tuple[str, ...] = dataclasses.field(metadata={"static": True})
 
     @property

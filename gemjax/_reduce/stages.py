@@ -20,7 +20,7 @@ from gemjax._model.statistics import e_step, entropy
 from gemjax._numerics.finite import safe_divide, safe_log
 from gemjax._points.blocks import Blocks, Chunks
 from gemjax._points.walk import map_points
-from gemjax._reduce.descent import Guard, Level, descend, settle
+from gemjax._reduce.descent import Guard, Level, Merges, descend, settle
 
 _STEPS, _FEWER, _MANY = 3, 2, 96  # of EM per level; and in more slots than so many
 _POINTS = 1.5  # of a guard, times d + 2
@@ -95,7 +95,7 @@ def overview(
     family = Constrained(matrices, settings.floor, jnp.int32(0), settings.units)
     mixture = Mixture(found.means, safe_log(found.mass), family.held(matrices, found.mass))
     guard = guard_of(found, settings)
-    levels = descend(mixture, blocks, guard, counts, 2, jnp.int32(1))
+    levels, _ = descend(mixture, blocks, guard, counts, 2, jnp.int32(1))
     return levels, jax.vmap(lambda level: score(level, settings, "bic"))(levels)
 
 
@@ -121,12 +121,14 @@ def score(level: Level, settings: Settings, criterion: str, unsure: Any = 0.0) -
 
 class Compared(NamedTuple):
     """What the families' ways down gave: sizes, heights, losses and criteria (families, levels),
-    and each family's best level, fitted to its end, with its criterion (families,)."""
+    mergings (families, n), and each family's best level, fitted to its end, with its criterion
+    (families,)."""
 
     size: jax.Array
     height: jax.Array
     loss: jax.Array
     criterion: jax.Array
+    merges: Merges
     best: Level
     best_criterion: jax.Array
 
@@ -172,7 +174,7 @@ def compare(
         assert isinstance(old, Constrained)
         family = dataclasses.replace(old, kind=kind).held(old.covariances, mixture.weights)
         start = dataclasses.replace(mixture, covariance=family)
-        levels = descend(start, blocks, guard, counts, steps, fewest)
+        levels, merges = descend(start, blocks, guard, counts, steps, fewest)
         # Those below the fewest repeat the last one.
         again = jnp.concatenate([jnp.zeros(1, bool), levels.size[1:] == levels.size[:-1]])
         allowed = (levels.size >= fewest) & (levels.size <= wanted[1]) & ~again
@@ -182,7 +184,9 @@ def compare(
         criteria = jnp.where(values[order] < jnp.inf, criteria, jnp.inf)
         best = jnp.argmin(criteria)
         level = jax.tree.map(lambda leaf: leaf[best], ends)
-        return Compared(levels.size, levels.height, levels.loss, values, level, criteria[best])
+        return Compared(
+            levels.size, levels.height, levels.loss, values, merges, level, criteria[best]
+        )
 
     return jax.lax.map(one, kinds)
 
