@@ -75,7 +75,7 @@ class Diagonal(Covariance):
         self, means: jax.Array, mass: jax.Array, moments: jax.Array, total: jax.Array | None = None
     ) -> Self:
         d = means.shape[1]
-        scatter = _about(means, mass, moments[:, :d], moments[:, d : 2 * d])
+        scatter = scatter_about(means, mass, moments[:, :d], moments[:, d : 2 * d])
         fitted = at_least(safe_divide(scatter, mass[:, None]), self.floor)
         variances = jnp.where(mass[:, None] > 0, fitted, self.variances)
         return dataclasses.replace(self, variances=variances)
@@ -185,7 +185,7 @@ class SharedDiagonal(Covariance):
     ) -> Self:
         assert total is not None
         first = moments[:, : means.shape[1]]
-        scatter = total + jnp.sum(_about(means, mass, first, jnp.zeros_like(first)), axis=0)
+        scatter = total + jnp.sum(scatter_about(means, mass, first, jnp.zeros_like(first)), axis=0)
         return dataclasses.replace(self, variances=at_least(scatter / jnp.sum(mass), self.floor))
 
     def floored(self, n: int) -> jax.Array:
@@ -220,6 +220,8 @@ class SharedDiagonal(Covariance):
         return cls(jnp.sum(weights[:, None] * axes, axis=0), floor)
 
 
-def _about(means: jax.Array, mass: jax.Array, first: jax.Array, second: jax.Array) -> jax.Array:
+def scatter_about(
+    means: jax.Array, mass: jax.Array, first: jax.Array, second: jax.Array
+) -> jax.Array:
     """(n, d) E[ψ (x − μ)²] per coordinate from E[ψ x] and E[ψ x²] (n, d)."""
     return second - means * (2 * first - mass[:, None] * means)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -11,7 +10,8 @@ import jax.numpy as jnp
 
 from gemjax._base import arrays
 from gemjax._base.records import Mixture, Status
-from gemjax._families.constrained import NUMBERS, Constrained
+from gemjax._families.constrained import AXES, NUMBERS, Constrained, ConstrainedAxes, Kind
+from gemjax._families.diagonal import SharedDiagonal
 from gemjax._families.full import Full
 from gemjax._families.registry import FAMILIES
 from gemjax._points.blocks import as_blocks
@@ -85,15 +85,16 @@ def choose(
     data = Target(x, weights)
     kinds = jnp.asarray([NUMBERS[name] for name in names], jnp.int32)
     best: Any = None
+    along_axes = set(names) <= set(AXES)
     for s in range(starts):
-        found = stages.pieces(jax.random.fold_in(key, s), x, weights, n)
+        found = stages.pieces(jax.random.fold_in(key, s), x, weights, n, along_axes)
         compared = _one_start(data, found, settings, kinds, wanted, criterion)
         best = compared if best is None else _better(best, compared)
     everything, all_criteria = data, best.best_criterion
     if not whole:
         everything = _standardised(target, centre, scale)
         slots = best.best.mixture.means.shape[1]
-        blocks = as_blocks(everything, slots, family=Constrained)
+        blocks = as_blocks(everything, slots, family=type(best.best.mixture.covariance))
         rest = settings._replace(num_points=1 / jnp.sum(everything.weights**2))
         judged = stages.judge(best.best, blocks, rest, criterion)
         all_criteria = jnp.where(jnp.isfinite(all_criteria), judged, jnp.inf)
@@ -101,7 +102,8 @@ def choose(
     level = jax.tree.map(lambda leaf: leaf[chosen], best.best)
     if arrays.is_concrete(level.size):
         level = level._replace(mixture=_in_slots(level.mixture, _slots(int(level.size), n)))
-    blocks = as_blocks(everything, len(level.mixture.means), family=Constrained)
+    family = type(level.mixture.covariance)
+    blocks = as_blocks(everything, len(level.mixture.means), family=family)
     mixture, loss = stages.finish(level.mixture, blocks)
     cluster = _clusters(mixture, blocks)
     one_more = stages.num_parameters(level) - stages.num_parameters(
@@ -155,13 +157,14 @@ def _one_start(
 ) -> Compared:
     """Stages 2 and 3 from one set of pieces."""
     n = len(found.mass)
-    blocks = as_blocks(data, n, family=Constrained)
+    blocks = as_blocks(data, n, family=SharedDiagonal)
     levels, bic = stages.overview(found, blocks, settings, stages.schedule(n, n))
     around = levels.size[jnp.nanargmin(bic)] if wanted[0] == 1 else jnp.int32(wanted[0])
     begin = jnp.minimum(n, (13 * around) // 10 + 6)
     # The last level with at least so many, in as few slots as suffice where that is known.
     first = jnp.maximum(0, jnp.sum(levels.size >= begin) - 1)
-    mixture = jax.tree.map(lambda leaf: leaf[first], levels.mixture)
+    level = jax.tree.map(lambda leaf: leaf[first], levels)
+    mixture = stages.free(level, found, settings)
     slots, lowest, singly = n, wanted[0], 0
     if arrays.is_concrete(around):
         slots = _slots(int(levels.size[first]), n)
@@ -172,7 +175,7 @@ def _one_start(
     counts = stages.schedule(slots, singly)
     if wanted[0] == wanted[1]:
         counts = tuple(sorted({*counts, wanted[0]}, reverse=True))
-    blocks = as_blocks(data, slots, family=Constrained)
+    blocks = as_blocks(data, slots, family=type(mixture.covariance))
     return stages.compare(mixture, found, blocks, settings, kinds, limits, counts, criterion)
 
 
@@ -206,13 +209,11 @@ def _padded(compared: Compared, slots: int, levels: int) -> Compared:
     """The same with empty slots, and levels that repeat the last, added."""
     more, longer = slots - compared.best.mixture.means.shape[1], levels - compared.size.shape[1]
     mixture = compared.best.mixture
-    assert isinstance(mixture.covariance, Constrained)
+    assert isinstance(mixture.covariance, Kind)
     edge = lambda leaf: jnp.pad(  # noqa: E731
         leaf, [(0, 0), (0, more), *[(0, 0)] * (leaf.ndim - 2)], mode="edge"
     )
-    covariance = dataclasses.replace(
-        mixture.covariance, covariances=edge(mixture.covariance.covariances)
-    )
+    covariance = mixture.covariance.with_spread(edge(mixture.covariance.spread))
     logs = jnp.pad(mixture.log_weights, [(0, 0), (0, more)], constant_values=-jnp.inf)
     mixture = Mixture(edge(mixture.means), logs, covariance)
     tail = [(0, 0), (0, longer)]
@@ -255,17 +256,16 @@ def _in_data_units(
     names: tuple[str, ...],
 ) -> tuple[Mixture, jax.Array]:
     """Heaviest first; without empty slots and in its own family, where these are known."""
-    assert isinstance(mixture.covariance, Constrained)
+    family = mixture.covariance
+    assert isinstance(family, Constrained | ConstrainedAxes)
     order = jnp.argsort(-mixture.log_weights, stable=True)
-    floor = jnp.asarray(mixture.covariance.floor) * jnp.min(scale) ** 2
+    floor = jnp.asarray(family.floor) * jnp.min(scale) ** 2
     if arrays.is_concrete(size):
         order = order[: int(size)]
-    covariances = mixture.covariance.covariances[order]
-    covariances = 0.5 * (covariances + covariances.swapaxes(1, 2))
-    covariances = covariances * (scale[:, None] * scale[None])[None]
+    n, d = len(order), len(scale)
+    covariances = family.take(order).matrices(n, d) * (scale[:, None] * scale[None])[None]
     means, logs = centre[None] + scale[None] * mixture.means[order], mixture.log_weights[order]
-    family: Any = Full
+    own: Any = Full
     if arrays.is_concrete(chosen):
-        family = FAMILIES[names[int(chosen)]]
-    covariance = family.nearest(covariances, jnp.exp(logs), floor)
-    return Mixture(means, logs, covariance), cluster[order]
+        own = FAMILIES[names[int(chosen)]]
+    return Mixture(means, logs, own.nearest(covariances, jnp.exp(logs), floor)), cluster[order]

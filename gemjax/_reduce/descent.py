@@ -1,11 +1,11 @@
 """From many components down to few, in any of the families, as `select` does it.
 
-The mixture's covariances are `Constrained`, so that the family is a number: what is compiled here
-serves all six. Slots without weight are empty, and stay so.
+Slots without weight are empty, and stay so.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -13,46 +13,39 @@ import jax.numpy as jnp
 
 from gemjax._base.records import Mixture
 from gemjax._em.mean_rules import em_step
-from gemjax._families.constrained import Constrained
-from gemjax._families.packed import symmetric
+from gemjax._em.solver import moved_to
+from gemjax._families.constrained import Kind
 from gemjax._model.statistics import expect
-from gemjax._numerics.finite import safe_divide, safe_log
+from gemjax._numerics.finite import safe_log
 from gemjax._points.blocks import Blocks, Chunks
 from gemjax._reduce.merge import heavier_first, merge_pair, pair_costs
 
 
 class Guard(NamedTuple):
     """What keeps components of few points from collapsing on them: so many points (), spread as
-    the covariance (d, d) says, are added to each; as a share of all points."""
+    the parameters (…) say, are added to each; as a share of all points."""
 
     share: jax.Array
-    covariance: jax.Array
+    spread: jax.Array
 
 
-def em(mixture: Mixture, blocks: Blocks | Chunks, guard: Guard) -> tuple[Mixture, jax.Array]:
-    """EM's step with a guard, and the loss () before it."""
+def em(mixture: Mixture, blocks: Blocks | Chunks, guard: Guard | None) -> tuple[Mixture, jax.Array]:
+    """EM's step, with a guard where the family takes one, and the loss () before it."""
     found = expect(mixture, blocks)
     means, mass = mixture.means + em_step(found), found.mass
-    family = mixture.covariance
-    assert isinstance(family, Constrained)
-    own = scatter(means - found.origin, mass, found.moments)
-    share = jnp.where(family.is_shared, 0, guard.share)
-    total = (mass + share)[:, None, None]
-    fitted = safe_divide(own + share * guard.covariance[None], total)
-    fitted = jnp.where((mass > 0)[:, None, None], fitted, family.covariances)
-    return Mixture(means, safe_log(mass / jnp.sum(mass)), family.held(fitted, mass)), found.loss
-
-
-def scatter(means: jax.Array, mass: jax.Array, moments: jax.Array) -> jax.Array:
-    """(n, d, d) E[ψ (x − μ)(x − μ)ᵀ] from the moments of `Full`'s features."""
-    d = means.shape[1]
-    first = moments[:, :d]
-    half = means[:, :, None] * (first - 0.5 * mass[:, None] * means)[:, None, :]
-    return symmetric(moments[:, d:-1], d) - (half + half.swapaxes(1, 2))
+    if guard is None:
+        moved = moved_to(mixture, means, found)
+    else:
+        family = mixture.covariance
+        assert isinstance(family, Kind)
+        covariance = family.guarded(means - found.origin, mass, found.moments, *guard)
+        moved = Mixture(means, mixture.log_weights, covariance)
+    log_weights = safe_log(mass / jnp.sum(mass))
+    return dataclasses.replace(moved, log_weights=log_weights), found.loss
 
 
 def settle(
-    mixture: Mixture, blocks: Blocks | Chunks, guard: Guard, tolerance: float, most: int
+    mixture: Mixture, blocks: Blocks | Chunks, guard: Guard | None, tolerance: float, most: int
 ) -> tuple[Mixture, jax.Array, jax.Array]:
     """EM until the loss falls by less than `tolerance` in a step: the mixture, its loss (), and the
     number of steps."""
@@ -93,7 +86,7 @@ class Merges(NamedTuple):
 def descend(
     mixture: Mixture,
     blocks: Blocks | Chunks,
-    guard: Guard,
+    guard: Guard | None,
     counts: tuple[int, ...],
     num_steps: int,
     fewest: jax.Array,

@@ -13,7 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from gemjax._base.records import Mixture
-from gemjax._families.constrained import Constrained
+from gemjax._families.constrained import NUMBERS, Constrained, ConstrainedAxes, Kind
+from gemjax._families.diagonal import SharedDiagonal
+from gemjax._families.parameters import at_least
+from gemjax._families.spectrum import times
 from gemjax._model.densities import component_densities
 from gemjax._model.starts import spread_out
 from gemjax._model.statistics import e_step, entropy
@@ -34,15 +37,15 @@ _MOST_END = 300
 
 class Pieces(NamedTuple):
     """Points cut into n pieces, each the nearest to its seed: means (n, d), masses (n,), and the
-    covariance (d, d) within them."""
+    covariance (d, d) within them, or the variances (d,) of the coordinates alone."""
 
     means: jax.Array
     mass: jax.Array
     within: jax.Array
 
 
-@functools.partial(jax.jit, static_argnums=3)
-def pieces(key: jax.Array, x: jax.Array, weights: jax.Array, n: int) -> Pieces:
+@functools.partial(jax.jit, static_argnums=(3, 4))
+def pieces(key: jax.Array, x: jax.Array, weights: jax.Array, n: int, along_axes: bool) -> Pieces:
     """Seeds by D² (Arthur and Vassilvitskii 2007), which find rare clusters, too."""
     seeds = spread_out(key, x, weights, n)
     square = jnp.sum(seeds * seeds, axis=1)
@@ -56,7 +59,7 @@ def pieces(key: jax.Array, x: jax.Array, weights: jax.Array, n: int) -> Pieces:
     first = jax.ops.segment_sum(weights[:, None] * x, number, n)
     means = jnp.where(mass[:, None] > 0, safe_divide(first, mass[:, None]), seeds)
     apart = x - means[number]
-    within = jnp.einsum("j,ja,jb->ab", weights, apart, apart, precision=jax.lax.Precision.HIGHEST)
+    within = weights @ (apart * apart) if along_axes else times((weights[:, None] * apart).T, apart)
     N = 1 / jnp.sum(weights**2)
     return Pieces(means, mass, within * N / jnp.maximum(N - n, 0.25 * N))
 
@@ -81,7 +84,7 @@ def schedule(n: int, singly: int) -> tuple[int, ...]:
 
 
 def guard_of(found: Pieces, settings: Settings) -> Guard:
-    points = _POINTS * (found.within.shape[0] + 2)
+    points = _POINTS * (found.means.shape[1] + 2)
     return Guard(points / settings.num_points, found.within)
 
 
@@ -89,21 +92,42 @@ def guard_of(found: Pieces, settings: Settings) -> Guard:
 def overview(
     found: Pieces, blocks: Blocks | Chunks, settings: Settings, counts: tuple[int, ...]
 ) -> tuple[Level, jax.Array]:
-    """Levels with one variance for all, from the pieces down, and BIC of each."""
-    n, d = found.means.shape
-    matrices = jnp.broadcast_to(found.within[None], (n, d, d))
-    family = Constrained(matrices, settings.floor, jnp.int32(0), settings.units)
-    mixture = Mixture(found.means, safe_log(found.mass), family.held(matrices, found.mass))
-    guard = guard_of(found, settings)
-    levels, _ = descend(mixture, blocks, guard, counts, 2, jnp.int32(1))
-    return levels, jax.vmap(lambda level: score(level, settings, "bic"))(levels)
+    """Levels with one variance per coordinate for all, from the pieces down, and BIC of each."""
+    d = found.means.shape[1]
+    axes = found.within if found.within.ndim == 1 else jnp.diagonal(found.within)
+    family = SharedDiagonal(at_least(axes, settings.floor), settings.floor)
+    mixture = Mixture(found.means, safe_log(found.mass), family)
+    levels, _ = descend(mixture, blocks, None, counts, 2, jnp.int32(1))
+    size = levels.size.astype(axes.dtype)
+    return levels, _bic(levels.loss, size * (d + 1) - 1 + d, settings)
+
+
+def free(level: Level, found: Pieces, settings: Settings) -> Mixture:
+    """A level of the overview, whose covariances may become any."""
+    mixture, d = level.mixture, found.means.shape[1]
+    family = mixture.covariance
+    assert isinstance(family, SharedDiagonal)
+    kind, n = jnp.int32(NUMBERS["EEI"]), len(mixture.means)
+    v = jnp.broadcast_to(jnp.asarray(family.variances)[None], (n, d))
+    covariance: Any
+    if found.within.ndim == 1:
+        covariance = ConstrainedAxes(v, settings.floor, kind, settings.units)
+    else:
+        matrices = v[:, :, None] * jnp.eye(d, dtype=v.dtype)[None]
+        covariance = Constrained(matrices, settings.floor, kind, settings.units)
+    return dataclasses.replace(mixture, covariance=covariance)
+
+
+def _bic(loss: jax.Array, num_parameters: jax.Array, settings: Settings) -> jax.Array:
+    N = settings.num_points
+    return 2 * N * loss + num_parameters * jnp.log(N)
 
 
 def num_parameters(level: Level) -> jax.Array:
     """() free parameters of a level: weights, means, covariances."""
     d = level.mixture.means.shape[-1]
     family = level.mixture.covariance
-    assert isinstance(family, Constrained)
+    assert isinstance(family, Kind)
     return family.num_free(level.size, d) + level.size * (d + 1) - 1
 
 
@@ -164,15 +188,15 @@ def compare(
         end, loss, _ = settle(level.mixture, blocks, light, _TOLERANCE, _MOST_STEPS)
         level = level._replace(mixture=end, loss=loss)
         family, weights = end.covariance, end.weights
-        assert isinstance(family, Constrained)
+        assert isinstance(family, Kind)
         # Fewer points than a covariance needs have as large a likelihood as the floor lets them.
         few = (weights > 0) & (weights * settings.num_points < d + 2) & ~family.is_shared
         return level, jnp.where(jnp.any(few), jnp.inf, judged(level))
 
     def one(kind: jax.Array) -> Compared:
         old = mixture.covariance
-        assert isinstance(old, Constrained)
-        family = dataclasses.replace(old, kind=kind).held(old.covariances, mixture.weights)
+        assert isinstance(old, Kind)
+        family = old.of_kind(kind, mixture.weights)
         start = dataclasses.replace(mixture, covariance=family)
         levels, merges = descend(start, blocks, guard, counts, steps, fewest)
         # Those below the fewest repeat the last one.
@@ -213,9 +237,7 @@ def judge(levels: Level, blocks: Blocks | Chunks, settings: Settings, criterion:
 @jax.jit
 def finish(mixture: Mixture, blocks: Blocks | Chunks) -> tuple[Mixture, jax.Array]:
     """EM to its end on all points: the mixture and its loss ()."""
-    d = mixture.means.shape[1]
-    none = Guard(jnp.zeros_like(blocks.radius), jnp.eye(d, dtype=mixture.means.dtype))
-    end, loss, _ = settle(mixture, blocks, none, _END, _MOST_END)
+    end, loss, _ = settle(mixture, blocks, None, _END, _MOST_END)
     return end, loss
 
 
