@@ -111,7 +111,11 @@ class Prior:
                 made[part] = _array(f"{name}.{part}", value, dtype, shape, least, above)
         if self.scatter is not None and ndim is not None:
             shape = (k, *(d,) * ndim)
-            made["scatter"] = _scatter(f"{name}.scatter", self.scatter, dtype, shape)
+            scatter = _scatter(f"{name}.scatter", self.scatter, dtype, shape)
+            # A mass that is NaN would leave a covariance as it is; a scatter does not.
+            bad = jnp.isnan(made["dof"])
+            made["dof"] = jnp.where(bad, d, made["dof"])
+            made["scatter"] = jnp.where(bad.reshape(k, *(1,) * ndim), jnp.nan, scatter)
         return dataclasses.replace(self, **made)
 
     def exponents(self, ndim: int | None, d: int) -> jax.Array:
