@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gemjax._base.records import Mixture
-from gemjax._em.prior import Prior
+from gemjax._em.prior import Prior, exponents
 from gemjax._families.covariance import Covariance
 from gemjax._families.packed import packed
 from gemjax._model.statistics import Statistics
@@ -53,7 +53,7 @@ def with_prior(
         more = more + jnp.where(kappa > 0, share, 0)
         products = products + kappa[:, None] * _products(covariance, means - prior.mean)
     if prior.scatter is not None:
-        psi, e = jnp.asarray(prior.scatter), prior.exponents(ndim, d)
+        psi, e = jnp.asarray(prior.scatter), exponents(prior, ndim, d)
         psi = packed(psi) if ndim == 2 else psi.reshape(len(psi), -1)
         # A covariance that all share has one prior, of which each component gets a part.
         part = share * len(psi) / n

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,7 +20,7 @@ from gemjax._families.parameters import check_matrices
 from gemjax._families.spectrum import factor, identity_like, inverse_factor, log_determinant, times
 from gemjax._numerics.pytree import record
 
-_PARTS = (("mean", "mean_strength"), ("scatter", "dof"))
+_PAIRS = (("mean", "mean_strength"), ("scatter", "dof"))
 
 
 @record
@@ -90,38 +89,50 @@ class Prior:
         """The same, once it suits a mixture, of which only shapes count: arrays of its dtype,
         (n,), (n, d), (n,), and of the covariances that there are, Ψ and (n,) or (1,)."""
         (n, d), dtype = mixture.means.shape, mixture.means.dtype
-        for pair in _PARTS:
+        for pair in _PAIRS:
             missing = [part for part in pair if getattr(self, part) is None]
             if len(missing) == 1:
-                (given,) = {*pair} - {*missing}
-                raise ValueError(f"{name}.{missing[0]} must be given with {name}.{given}, got None")
+                (other,) = {*pair} - {*missing}
+                raise ValueError(f"{name}.{missing[0]} must be given with {name}.{other}, got None")
         _check_family(name, self, mixture.covariance)
-        ndim = mixture.covariance.covariance_ndim
-        k = n if mixture.covariance.per_component else 1
-        made = {}
-        parts: tuple[tuple[str, tuple[int, ...], float | None, float | None], ...] = (
-            ("concentration", (n,), 1, None),
-            ("mean", (n, d), None, None),
-            ("mean_strength", (n,), 0, None),
-            ("dof", (k,), None, d - 1 if ndim == 2 else 0),
-        )
-        for part, shape, least, above in parts:
-            value = getattr(self, part)
-            if value is not None:
-                made[part] = _array(f"{name}.{part}", value, dtype, shape, least, above)
-        if self.scatter is not None and ndim is not None:
-            shape = (k, *(d,) * ndim)
-            scatter = _scatter(f"{name}.scatter", self.scatter, dtype, shape)
-            # A mass that is NaN would leave a covariance as it is; a scatter does not.
-            bad = jnp.isnan(made["dof"])
-            made["dof"] = jnp.where(bad, d, made["dof"])
-            made["scatter"] = jnp.where(bad.reshape(k, *(1,) * ndim), jnp.nan, scatter)
-        return dataclasses.replace(self, **made)
+        parts = _parts(mixture.covariance, n, d)
+        given = {part: getattr(self, part) for part in parts if getattr(self, part) is not None}
+        made = {part: _array(f"{name}.{part}", x, parts[part]) for part, x in given.items()}
+        return _formed(Prior(**made), tuple(parts.items()), np.dtype(dtype))
 
-    def exponents(self, ndim: int | None, d: int) -> jax.Array:
-        """(k,) e in the density's factor |Σ|^{−e/2}, of a prior that is `checked`."""
-        dof = jnp.asarray(self.dof)
-        return (dof + 2) / d if ndim == 0 else dof + (2 if ndim == 1 else d + 1)
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """What one array of a prior has to be: its shape, of which the first axis may be left out, and
+    bounds of its entries."""
+
+    shape: tuple[int, ...]
+    least: float = -math.inf
+    above: float = -math.inf
+
+    def good(self, values: Any) -> Any:
+        return (values >= self.least) & (values > self.above)
+
+    @property
+    def words(self) -> str:
+        return f"at least {self.least:g}" if self.least > self.above else f"above {self.above:g}"
+
+
+def _parts(covariance: Covariance, n: int, d: int) -> dict[str, _Part]:
+    ndim, k = covariance.covariance_ndim or 0, n if covariance.per_component else 1
+    return {
+        "concentration": _Part((n,), least=1),
+        "mean": _Part((n, d)),
+        "mean_strength": _Part((n,), least=0),
+        "scatter": _Part((k, *(d,) * ndim), above=0),
+        "dof": _Part((k,), above=d - 1 if ndim == 2 else 0),
+    }
+
+
+def exponents(prior: Prior, ndim: int | None, d: int) -> jax.Array:
+    """(k,) e in the density's factor |Σ|^{−e/2}, of a prior that is `checked`."""
+    dof = jnp.asarray(prior.dof)
+    return (dof + 2) / d if ndim == 0 else dof + (2 if ndim == 1 else d + 1)
 
 
 def _check_family(name: str, prior: Prior, covariance: Covariance) -> None:
@@ -140,52 +151,53 @@ def _check_family(name: str, prior: Prior, covariance: Covariance) -> None:
         )
 
 
-def _array(
-    name: str,
-    value: Any,
-    dtype: Any,
-    shape: tuple[int, ...],
-    least: float | None = None,
-    above: float | None = None,
-) -> jax.Array:
-    """An array of a shape, or of that without its first axis, as one of that shape; see
-    `arrays.scalar` for what becomes of values out of bounds."""
-    array = arrays.floating(name, value)
-    if array.shape not in (shape, shape[1:]):
-        raise ValueError(f"{name} must have shape {shape[1:]} or {shape}, got {array.shape}")
+def _array(name: str, value: Any, part: _Part) -> jax.Array:
+    """An array as it is given, checked; a scatter may be a number, too."""
+    array, shapes = arrays.floating(name, value), [part.shape[1:], part.shape]
+    if name.endswith("scatter") and len(part.shape) > 1:
+        shapes.insert(0, ())
+    if array.shape not in shapes:
+        raise ValueError(
+            f"{name} must have shape {' or '.join(map(str, shapes))}, got {array.shape}"
+        )
     arrays.finite_rows(name, array)
-    array = array.astype(dtype)
-    good: Callable[[Any], Any]
-    if least is not None:
-        good, words = lambda x: x >= least, f"at least {least:g}"
-    elif above is not None:
-        good, words = lambda x: x > above, f"greater than {above:g}"
-    else:
-        return jnp.broadcast_to(array, shape)
-    if arrays.is_concrete(array):
+    if array.ndim > 1 and len(part.shape) == 3:
+        check_matrices(name, array, array.shape)
+    elif arrays.is_concrete(array):
         values = np.asarray(array)
-        bad = np.argwhere(~good(values))
+        bad = np.argwhere(~part.good(values))
         if len(bad):
             index = tuple(int(i) for i in bad[0])
             where = f" at index {index}" if index else ""
-            raise ValueError(f"{name} must be {words}, got {values[index]}{where}")
-    return jnp.broadcast_to(jnp.where(good(array), array, jnp.nan), shape)
+            raise ValueError(f"{name} must be {part.words}, got {values[index]}{where}")
+    return array
 
 
-def _scatter(name: str, value: Any, dtype: Any, shape: tuple[int, ...]) -> jax.Array:
-    """(k, …) positive, or symmetric and positive definite, from that, from one, or from ()."""
-    if np.shape(value) == () or len(shape) < 3:
-        scalar = np.shape(value) == ()
-        array = _array(name, value, dtype, shape[:1] if scalar else shape, above=0)
-        array = array.reshape(array.shape + (1,) * (len(shape) - array.ndim))
-        array = jnp.broadcast_to(array, shape)
-        return array * identity_like(array) if len(shape) == 3 else array
-    array = _array(name, value, dtype, shape)
-    if arrays.is_concrete(value):
-        check_matrices(name, value, np.shape(value))
-    array = 0.5 * (array + array.swapaxes(1, 2))
-    bad = jnp.any(jnp.isnan(factor(array)), axis=(1, 2))
-    return jnp.where(bad[:, None, None], jnp.nan, array)
+@functools.partial(jax.jit, static_argnums=(1, 2), inline=True)
+def _formed(prior: Prior, parts: tuple[tuple[str, _Part], ...], dtype: Any) -> Prior:
+    """All arrays in full. What is not allowed, and could not be seen, becomes a NaN of which a
+    status tells."""
+    made = {}
+    for name, part in parts:
+        value = getattr(prior, name)
+        if value is None:
+            continue
+        array = value.astype(dtype)
+        if len(part.shape) == 3 and array.ndim > 1:
+            array = 0.5 * (array + array.swapaxes(-1, -2))
+            bad = jnp.any(jnp.isnan(factor(array)), axis=(-2, -1), keepdims=True)
+            array = jnp.broadcast_to(jnp.where(bad, jnp.nan, array), part.shape)
+        else:
+            array = jnp.broadcast_to(jnp.where(part.good(array), array, jnp.nan), part.shape)
+            array = array * identity_like(array) if len(part.shape) == 3 else array
+        made[name] = array
+    if "dof" in made:
+        # A mass that is NaN would leave a covariance as it is; a scatter does not.
+        bad, scatter = jnp.isnan(made["dof"]), made["scatter"]
+        made["dof"] = jnp.where(bad, scatter.shape[-1], made["dof"])
+        bad = bad.reshape(len(bad), *(1,) * (scatter.ndim - 1))
+        made["scatter"] = jnp.where(bad, jnp.nan, scatter)
+    return Prior(**made)
 
 
 @functools.partial(jax.jit, inline=True)
@@ -226,4 +238,4 @@ def _log_density_of_covariances(
         matrices, logs = each[:, :, None] * identity_like(inverse), jnp.log(0.5 * psi)
         normaliser = jnp.sum(half[:, None] * logs.reshape(k, -1) - gammaln(half)[:, None], axis=1)
     trace = jnp.sum(times(inverse, matrices) * inverse, axis=(1, 2))
-    return normaliser + 0.5 * (prior.exponents(ndim, d) * log_determinant(inverse) - trace)
+    return normaliser + 0.5 * (exponents(prior, ndim, d) * log_determinant(inverse) - trace)
