@@ -1,4 +1,4 @@
-"""A small problem with priors of every family, one step of MAP-EM by a loop, and SciPy's densities."""
+"""A small problem with priors of every family, MAP-EM's step by a loop, and SciPy's densities."""
 
 import jax
 import jax.numpy as jnp

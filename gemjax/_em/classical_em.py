@@ -107,11 +107,11 @@ def classical_em(
         π_i ∝ N_i + α_i − 1,    μ_i = (N_i x̄_i + κ_i m_i) / (N_i + κ_i),
         Σ_i = (S_i + N_i κ_i/(N_i + κ_i) (x̄_i − m_i)(x̄_i − m_i)ᵀ + Ψ_i) / (N_i + ν_i + d + 2)
 
-    for "full"; a tied covariance sums the numerators without Ψ, adds it once, and divides by N + n
-    + ν + d + 1. Diagonal families take numerators per coordinate and divide by N_i + ν_i + 3, or N
-    + n + ν + 2; round ones take traces, ψ added once, and divide by (N_i + 1) d + ν_i + 2, or (N +
-    n) d + ν + 2. A component with no prior of its mean counts one less in these. Floors of the
-    family hold as ever.
+    for "full"; a tied covariance sums the numerators without Ψ, adds it once, and divides by
+    N + n + ν + d + 1. Diagonal families take numerators per coordinate and divide by N_i + ν_i + 3,
+    or N + n + ν + 2 where shared; round ones take traces, ψ added once, and divide by
+    (N_i + 1) d + ν_i + 2, or (N + n) d + ν + 2. A component with no prior of its mean counts one
+    less in these. Floors of the family hold as ever.
 
     An iteration never raises `loss − prior.log_density(mixture) / N`; `Info` and `tolerance` speak
     of the loss alone. A component without points goes to the prior's mode; one with a prior of its

@@ -208,8 +208,9 @@ def _log_density(prior: Prior, mixture: Mixture) -> jax.Array:
     total = jnp.zeros((), dtype)
     if prior.concentration is not None:
         alpha = jnp.asarray(prior.concentration)
-        flat = alpha == 1  # of a weight of zero, too
-        logs = jnp.where(flat, 0, (alpha - 1) * jnp.where(flat, 0, mixture.log_weights))
+        # A weight of zero is as good as any where α is 1.
+        none = (alpha == 1) & jnp.isneginf(mixture.log_weights)
+        logs = (alpha - 1) * jnp.where(none, 0, mixture.log_weights)
         total += jnp.sum(logs - gammaln(alpha)) + gammaln(jnp.sum(alpha))
     if prior.mean is not None:
         kappa = jnp.asarray(prior.mean_strength)

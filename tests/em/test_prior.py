@@ -154,6 +154,8 @@ def test_a_prior_that_says_nothing():
     for mixture in fits:
         close(mixture, plain, 1e-12)
     assert nothing.log_density(plain) == 0
+    slope = jax.grad(lambda alpha: gj.Prior(alpha).log_density(plain))(1.0)
+    assert slope == pytest.approx(3 * 1.5 + jnp.sum(plain.log_weights))  # 3 [ψ(3) − ψ(1)] = 3 · 3/2
     assert flat.log_density(plain) == pytest.approx(np.log(2))  # 1 over the simplex's area
 
 
