@@ -20,6 +20,7 @@ from gemjax._em.classical_em import ClassicalEM, classical_em
 from gemjax._em.fit import fit
 from gemjax._em.gradient_em import GradientEM
 from gemjax._em.insertion import Escape, insert
+from gemjax._em.prior import Prior
 from gemjax._em.seeds import best, default_batch_size, sweep
 from gemjax._em.solver import Solver
 from gemjax._model.mixture import log_density, make_mixture, responsibilities, sample
@@ -55,6 +56,7 @@ __all__ = [
     "Outcome",
     "Path",
     "Polished",
+    "Prior",
     "Recovery",
     "Selection",
     "Solver",

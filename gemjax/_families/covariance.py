@@ -37,6 +37,10 @@ class Covariance(Node):
 
     has_differences: ClassVar[bool] = False  # whether `differences` is there
     per_component: ClassVar[tuple[str, ...]] = ()
+    # For a `gj.Prior`: of the array of one covariance, 0 for a variance (), 1 for variances (d,),
+    # 2 for a matrix (d, d); None where the covariance is known. The products among the features
+    # or in `squares` are then |x|², x_a², or x_a x_b with a <= b.
+    covariance_ndim: ClassVar[int | None] = None
 
     @staticmethod
     def features(points: jax.Array) -> jax.Array:

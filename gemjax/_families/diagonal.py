@@ -32,6 +32,7 @@ class Diagonal(Covariance):
     floor: Any = 0.0
 
     has_differences = True
+    covariance_ndim = 1
     per_component = ("variances",)
 
     @staticmethod
@@ -61,7 +62,8 @@ class Diagonal(Covariance):
         return jnp.sqrt(self.variances)[component] * noise
 
     def matrices(self, n: int, d: int) -> jax.Array:
-        return jnp.asarray(self.variances)[:, :, None] * jnp.eye(d)[None]
+        v = jnp.asarray(self.variances)
+        return v[:, :, None] * jnp.eye(d, dtype=v.dtype)[None]
 
     def least_deviation(self) -> jax.Array:
         return jnp.sqrt(jnp.min(self.variances))
@@ -137,6 +139,7 @@ class SharedDiagonal(Covariance):
     floor: Any = 0.0
 
     has_differences = True
+    covariance_ndim = 1
 
     @staticmethod
     def features(points: jax.Array) -> jax.Array:

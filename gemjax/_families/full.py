@@ -55,6 +55,7 @@ class Full(Covariance):
     floor: Any = 0.0
 
     has_differences = True
+    covariance_ndim = 2
     per_component = ("covariances",)
 
     @staticmethod

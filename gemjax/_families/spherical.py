@@ -33,6 +33,7 @@ class Spherical(Covariance):
     floor: Any = 0.0
 
     has_differences = True
+    covariance_ndim = 0
     per_component = ("variances",)
 
     @staticmethod
@@ -62,7 +63,8 @@ class Spherical(Covariance):
         return jnp.sqrt(self.variances)[component][..., None] * noise
 
     def matrices(self, n: int, d: int) -> jax.Array:
-        return jnp.asarray(self.variances)[:, None, None] * jnp.eye(d)[None]
+        v = jnp.asarray(self.variances)
+        return v[:, None, None] * jnp.eye(d, dtype=v.dtype)[None]
 
     def least_deviation(self) -> jax.Array:
         return jnp.sqrt(jnp.min(self.variances))
@@ -141,6 +143,7 @@ class SharedSpherical(Covariance):
     floor: Any = 0.0
 
     has_differences = True
+    covariance_ndim = 0
 
     @staticmethod
     def features(points: jax.Array) -> jax.Array:
@@ -173,7 +176,8 @@ class SharedSpherical(Covariance):
         return jnp.sqrt(self.variance) * noise
 
     def matrices(self, n: int, d: int) -> jax.Array:
-        return jnp.broadcast_to(self.variance * jnp.eye(d), (n, d, d))
+        v = jnp.asarray(self.variance)
+        return jnp.broadcast_to(v * jnp.eye(d, dtype=v.dtype), (n, d, d))
 
     def least_deviation(self) -> jax.Array:
         return jnp.sqrt(jnp.asarray(self.variance))

@@ -49,6 +49,7 @@ class Tied(Covariance):
     floor: Any = 0.0
 
     has_differences = True
+    covariance_ndim = 2
 
     @staticmethod
     def features(points: jax.Array) -> jax.Array:

@@ -53,7 +53,9 @@ def _apart(covariance: Covariance, target: Any) -> bool | None:
     else:
         points = np.asarray(target.points)
         radius = radius_about(points, np.asarray(target.weights) @ points)
-    return is_far_apart(radius / float(covariance.least_deviation()), target.dtype)
+    with jax.ensure_compile_time_eval():  # also where a function under `jit` closes over them
+        narrowest = float(covariance.least_deviation())
+    return is_far_apart(radius / narrowest, target.dtype)
 
 
 def checked_for(mixture: Mixture, target: Any, blocking: Any, *, streams: bool = False) -> Any:

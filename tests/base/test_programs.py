@@ -12,6 +12,7 @@ KEY = jax.random.key(0)
 POINTS = np.random.default_rng(0).normal(size=(37, 3))  # a shape that no other test has
 MIXTURE, TARGET = gj.make_mixture(POINTS[:5]), gj.empirical(POINTS)
 TRUTH = gj.truth.simplex(3, 3, 6.0)
+PRIOR = gj.Prior(2.0, np.zeros(3), 1.0)
 CALLS = {
     "empirical": lambda: gj.empirical(POINTS[:36], np.ones(36)),
     "make_mixture": lambda: gj.make_mixture(POINTS[:7], np.ones(7)),
@@ -20,6 +21,8 @@ CALLS = {
     "spectral": lambda: gj.initialize.spectral(KEY, TARGET, 6, 2),
     "tensor": lambda: gj.initialize.tensor(KEY, TARGET, 6, 2),
     "fit": lambda: gj.fit(gj.GradientEM(), TARGET, MIXTURE, num_iterations=2),
+    "map_em": lambda: gj.fit(gj.classical_em(prior=PRIOR), TARGET, MIXTURE, num_iterations=2),
+    "log_prior": lambda: PRIOR.log_density(MIXTURE),
     "sweep": lambda: gj.sweep(
         KEY, gj.GradientEM(), TARGET, num_seeds=2, num_components=4, num_iterations=2
     ),
