@@ -11,6 +11,7 @@ import numpy as np
 
 from gemjax._base import checks
 from gemjax._base.records import Mixture
+from gemjax._families.constrained import AXES
 from gemjax._families.registry import FAMILIES, NAMES
 from gemjax._model.mixture import responsibilities
 from gemjax._numerics.pytree import record
@@ -20,6 +21,8 @@ from gemjax._reduce.choosing import MOST, SAMPLE, choose
 from gemjax._reduce.descent import Merges
 
 CRITERIA = ("bicc", "bic", "icl")
+_DIMENSIONS = 8  # so many points and one are the least per piece, in as many dimensions or more
+_MATRICES = 32  # dimensions up to which families with matrices are tried unasked
 
 
 @record
@@ -95,7 +98,7 @@ def select(
     target: Target | FileTarget,
     key: jax.Array,
     *,
-    families: tuple[str, ...] = tuple(FAMILIES),
+    families: tuple[str, ...] | None = None,
     num_components: int | None = None,
     criterion: str = "bicc",
     num_starts: int | None = None,
@@ -119,7 +122,8 @@ def select(
       target: N weighted points in d dimensions, a `Target` or a `FileTarget`. Coordinates may have
         any units; spherical families are round in these.
       key: a JAX random key, for the sample and the seeds.
-      families: static, names of `gj.covariance.family`, each once; mclust's six by default.
+      families: static, names of `gj.covariance.family`, each once; by default mclust's six, and
+        above 32 dimensions the four along the axes, EII, VII, EEI, VVI: matrices have d² numbers.
       num_components: static, where it is known: then only the family is chosen.
       criterion: static; "bic", 2 N loss + p log N for p parameters (Schwarz 1978); "bicc", the
         default, with the price of parameters N/(N − p − 2) times as high (McQuarrie 1999), which
@@ -145,13 +149,15 @@ def select(
     """
     target = checked_target("target", target)
     checks.key("key", key)
-    names = _checked(families)
     checks.one_of("criterion", criterion, CRITERIA)
     N, d = target.shape
+    names = _checked(
+        (tuple(FAMILIES) if d <= _MATRICES else AXES) if families is None else families
+    )
     starts = _starts(N) if num_starts is None else num_starts
     starts = checks.count("num_starts", starts)
     size = min(N, SAMPLE)
-    n = int(np.clip(size // (d + 1), min(8, size), MOST))
+    n = int(np.clip(size // (min(d, _DIMENSIONS) + 1), min(8, size), MOST))
     wanted = (1, n)
     if num_components is not None:
         m = checks.count("num_components", num_components)

@@ -137,7 +137,11 @@ def score(level: Level, settings: Settings, criterion: str, unsure: Any = 0.0) -
     p = num_parameters(level).astype(N.dtype)
     price = p * jnp.log(N)
     if criterion == "bicc":
-        price = jnp.where(p + 3 <= N, price * N / jnp.maximum(N - p - 2, 1), jnp.inf)
+        family, d = level.mixture.covariance, level.mixture.means.shape[1]
+        assert isinstance(family, Kind)
+        # One variance is that of N d numbers.
+        own = jnp.where(family.form < 1, p / d, p)
+        price = jnp.where(own + 3 <= N, price * N / jnp.maximum(N - own - 2, 1), jnp.inf)
     if criterion == "icl":
         price = price + 2 * N * unsure
     return 2 * N * level.loss + price
