@@ -14,17 +14,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gemjax._assess.candidates import (
-    Candidates,
-    farthest_points,
-    insertion_gain,
-    log_gradient_function,
-    prepare,
-    values,
-)
+from gemjax._assess.candidates import Candidates, Context, farthest_points, prepare
+from gemjax._assess.gains import insertion_gain, log_gradient_function, values
 from gemjax._assess.search import agreed, ascend, best_of, value_tolerance
 from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture
+from gemjax._families.covariance import Covariance
 from gemjax._model.layout import lay_out_for
 from gemjax._model.starts import from_target
 from gemjax._model.statistics import duality_gap, expect
@@ -33,6 +28,8 @@ from gemjax._points.blocks import AUTOMATIC, Blocking, Blocks, Chunks
 from gemjax._points.file_target import FileTarget
 from gemjax._points.target import Target, checked_target
 
+_WIDTHS = (1.0, 0.1, 0.01)  # of candidates to begin with, times the mean covariance
+_LEAST_SPREAD = 16.0  # times eps and the square of the points' radius
 _FIRST_WEIGHT = 0.01  # of a new component: small, so that every cluster that is missed shows
 # A supremum made up of fewer points than these is that of single far points. Measured at the truth:
 # in one dimension the gap is below 0.2 nats above this and up to 2 below; from three on always 1.
@@ -63,6 +60,8 @@ class Certificate:
         more component, at the best place and with the best weight, the others only making room.
       birth_at: (d,) that place.
       birth_weight: () that weight α, 0 where nothing is gained.
+      birth_covariance: that component's, of the mixture's family with one component; what all
+        share where they do.
       birth_price: () what a component must gain to be worth its d + 1 parameters.
       birth_optimal: () bool, birth_gain <= birth_price, or rounding: 1.5e-10 in float64, 3.5e-6
         in float32.
@@ -86,6 +85,7 @@ class Certificate:
     birth_gain: jax.Array
     birth_at: jax.Array
     birth_weight: jax.Array
+    birth_covariance: Covariance
     birth_price: jax.Array
     birth_optimal: jax.Array
     birth_agreed: jax.Array
@@ -197,16 +197,21 @@ def certify(
     midpoints = 0.5 * (points + jnp.roll(points, 1, axis=0))
     far = farthest_points(context, num_starts)
     centres = jnp.concatenate([points, midpoints, far, context.mixture.means])
-    pool = Candidates(centres, jnp.full_like(centres[:, 0], _FIRST_WEIGHT))
+    pool = _pool(context, centres)
     size = min(num_starts, len(centres))
     known = values(context, pool)
     peaks, heights = ascend(
         log_gradient_function, context, best_of(pool, known.heights, size), num_steps
     )
+    context, pool = _of_any_width(context, pool)
+    known = values(context, pool)
     births, gains = ascend(insertion_gain, context, best_of(pool, known.gains, size), num_steps)
 
     peak = jax.tree.map(lambda leaf: leaf[jnp.argmax(heights)], peaks)
     birth = jax.tree.map(lambda leaf: leaf[jnp.argmax(gains)], births)
+    if birth.spread is not None:
+        # The covariance of the first search is the mixture's, and has its derivative.
+        peak = dataclasses.replace(peak, spread=mixture.covariance.candidates(1).own[0])
     found = values(live, jax.tree.map(lambda *leaves: jnp.stack(leaves), peak, birth))
     height, gain, effective = found.heights[0], found.gains[1], found.numbers[0]
     if price is None:
@@ -228,11 +233,40 @@ def certify(
         birth_gain=gain,
         birth_at=birth.centres + blocks.centre,
         birth_weight=jnp.where(gain == 0, 0, birth.weights),
+        birth_covariance=_of_one(mixture.covariance, birth.spread),
         birth_price=price,
         birth_optimal=gain <= slack,
         birth_agreed=agreed(gains),
         num_starts=jnp.int32(size),
     )
+
+
+def _pool(context: Context, centres: jax.Array) -> Candidates:
+    """Candidates at centres (k, d), with the covariance that components have on average."""
+    weights = jnp.full_like(centres[:, 0], _FIRST_WEIGHT)
+    covariance = context.mixture.covariance.candidates(len(centres))
+    return Candidates(centres, weights, covariance.own)
+
+
+def _of_any_width(context: Context, pool: Candidates) -> tuple[Context, Candidates]:
+    """Each candidate at several widths, where it has its own; and a floor of variances that the
+    dtype's moments can tell from nothing."""
+    if pool.spread is None:
+        return context, pool
+    eps = float(jnp.finfo(pool.centres.dtype).eps)
+    least = _LEAST_SPREAD * eps * context.blocks.radius**2
+    covariance = context.mixture.covariance.with_floor(least)
+    mixture = dataclasses.replace(context.mixture, covariance=covariance)
+    context = dataclasses.replace(context, mixture=mixture)
+    wide = covariance.with_own(pool.spread)
+    factors = [jnp.full_like(pool.weights, factor) for factor in _WIDTHS]
+    spread = jnp.concatenate([wide.scaled(factor).own for factor in factors])
+    again = lambda leaf: jnp.concatenate([leaf] * len(factors))  # noqa: E731
+    return context, Candidates(again(pool.centres), again(pool.weights), spread)
+
+
+def _of_one(covariance: Covariance, spread: jax.Array | None) -> Covariance:
+    return covariance.with_own(None if spread is None else spread[None])
 
 
 _certify = functools.partial(jax.jit, static_argnames=("num_starts", "num_steps"))(certify)
