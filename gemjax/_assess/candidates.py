@@ -125,7 +125,10 @@ def safe_log_weights(weights: jax.Array) -> jax.Array:
 
 def covariance_of(context: Context, candidates: Candidates) -> Covariance:
     """The candidates' covariances, as a family of k components."""
-    return context.mixture.covariance.with_own(candidates.spread)
+    covariance = context.mixture.covariance
+    if candidates.spread is None:
+        return covariance.candidates(len(candidates.weights))
+    return covariance.with_own(candidates.spread)
 
 
 def exponents(context: Context, candidates: Candidates, x: Block) -> jax.Array:

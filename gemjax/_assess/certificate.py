@@ -1,6 +1,6 @@
 """Certificates: how much better than a fit any mixture could be, and one more component is.
 
-For every mixture q of unit Gaussians, of any size, E log(q/p) <= log E[q/p] <= log sup_θ D(θ) with
+For every mixture q of Gaussians of one covariance, of any size, E log(q/p) <= log E[q/p] <= log sup_θ D(θ) with
 D(θ) = E[φ_θ/p] (Lindsay 1983): D is linear in q, so the best q is a single point. D >= 1 somewhere,
 and D <= 1 everywhere exactly at the nonparametric maximum likelihood estimate.
 """
@@ -48,8 +48,9 @@ class Certificate:
       loss: () −E[log p(x)].
       duality_gap: () max_i r_i − 1 over all n components, those of no weight too: the most that
         other weights at the same means could gain.
-      npmle_gap: () log sup_θ D(θ): the most that any mixture of unit Gaussians could gain, of any
-        size. In the population limit of a mixture p*, it bounds KL(p*‖p).
+      npmle_gap: () log sup_θ D(θ): the most that any mixture could gain, of any size, of Gaussians
+        with the covariance that the components have on average (that of all, where they share
+        one). In the population limit of such a mixture p*, it bounds KL(p*‖p).
       npmle_at: (d,) where D is largest.
       npmle_points: () effective number of points that make up the supremum, 1/Σ a_j² with
         a_j ∝ w_j φ_θ(x_j)/p(x_j), Σ a_j = 1.
@@ -57,12 +58,13 @@ class Certificate:
         any case, but otherwise it says more about a handful of far points than about the fit.
       num_agreed: () int32, starts whose ascent ended at the supremum, up to 1 % of the gap.
       birth_gain: () max over θ and α in [0, 1) of E log(1 + α(φ_θ(x)/p(x) − 1)): the gain from one
-        more component, at the best place and with the best weight, the others only making room.
+        more component, at the best place and with the best weight, the others only making room;
+        and over its covariance, in a family where each component has its own.
       birth_at: (d,) that place.
       birth_weight: () that weight α, 0 where nothing is gained.
       birth_covariance: that component's, of the mixture's family with one component; what all
         share where they do.
-      birth_price: () what a component must gain to be worth its d + 1 parameters.
+      birth_price: () what a component must gain to be worth its parameters.
       birth_optimal: () bool, birth_gain <= birth_price, or rounding: 1.5e-10 in float64, 3.5e-6
         in float32.
       birth_agreed: () int32, starts whose ascent ended at the best gain, up to 1 % of it.
@@ -102,12 +104,14 @@ def certificate(
     price: Any = None,
     blocking: Blocking = AUTOMATIC,
 ) -> Certificate:
-    """Searches for the best place for one more component, and bounds what any mixture could gain.
+    """Searches for the best component to add, and bounds what any mixture could gain.
 
     For any mixture and any target, however it was fitted. `npmle_gap` and `birth_gain` are found by
     ascents from many starts: the best half by value of a pool, and others spread over the rest. The
     pool is 2 num_starts points drawn from the target, midpoints of them, the num_starts points
-    farthest from the mixture (of largest w/p: these alone can make D large), and its means. No
+    farthest from the mixture (of largest w/p: these alone can make D large), and its means; a birth
+    with a covariance of its own begins with the mean one, and with a tenth and a hundredth of it,
+    and must be made up of d + 2 effective points. No
     search can be sure of a supremum; `num_agreed` says how many starts found it. Every value found
     is attained, so `birth_gain` is a real gain, `birth_optimal` False is proof, and True is not.
 
@@ -126,7 +130,7 @@ def certificate(
       num_starts: static, ascents of each kind, at least 1; fewer where the pool is smaller.
       num_steps: static, the most steps of an ascent, at least 1; it stops where nothing is gained.
       price: () what a component must gain, nats per point, non-negative, traced. By default BIC's
-        (d + 1)/2 log N / N (Schwarz 1978), with Kish's effective number 1/Σw² for N where weights
+        (d + 1)/2 log N / N (Schwarz 1978), more where it has a covariance of its own, with Kish's effective number 1/Σw² for N where weights
         differ; for a `population` target, which stands for infinitely many points, its
         `quadrature_error`, or 1e-6 if that is less.
       blocking: static, how the points are walked over; a speed and memory setting only.
@@ -266,7 +270,7 @@ def _of_any_width(context: Context, pool: Candidates) -> tuple[Context, Candidat
 
 
 def _of_one(covariance: Covariance, spread: jax.Array | None) -> Covariance:
-    return covariance.with_own(None if spread is None else spread[None])
+    return covariance.candidates(1) if spread is None else covariance.with_own(spread[None])
 
 
 _certify = functools.partial(jax.jit, static_argnames=("num_starts", "num_steps"))(certify)

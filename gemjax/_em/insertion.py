@@ -87,7 +87,8 @@ def merge_and_insert(
     i, j = jnp.divmod(jnp.argmin(jnp.where(jnp.tri(n, dtype=bool), jnp.inf, costs)), n)
     lighter = jnp.where(weights[i] < weights[j], i, j)
     heavier = i + j - lighter
-    covariance = mixture.covariance.merge(means, weights, heavier, lighter).put(lighter, one)
+    covariance = mixture.covariance.merge_and_insert(means, weights, heavier, lighter)
+    covariance = covariance.put(lighter, one)
     share = safe_divide(weights[lighter], weights[i] + weights[j])
     # From the heavier one, so that a component of no weight leaves it exactly where it is.
     merged = means[heavier] + share * (means[lighter] - means[heavier])

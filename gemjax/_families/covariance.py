@@ -141,6 +141,12 @@ class Covariance(Node):
         with the moments of the pair; by default nothing changes."""
         return self
 
+    def merge_and_insert(
+        self, means: jax.Array, weights: jax.Array, kept: jax.Array, freed: jax.Array
+    ) -> Self:
+        """The same, with a candidate for a new component in the place of the latter."""
+        return self.merge(means, weights, kept, freed).put(freed, self.candidates(1))
+
     @property
     def own(self) -> Any:
         """(n, …) the parameters of each component's own covariance; None where all have one."""
@@ -148,14 +154,10 @@ class Covariance(Node):
 
     def with_own(self, spread: Any) -> Self:
         """The family with such parameters, and what else it has."""
-        if spread is None:
-            return self
         return dataclasses.replace(self, **{self.per_component[0]: spread})  # type: ignore[type-var]
 
     def scaled(self, factor: jax.Array) -> Self:
         """The family with each component's own covariance times a factor (n,)."""
-        if self.own is None:
-            return self
         return self.with_own(factor.reshape(-1, *(1,) * (self.own.ndim - 1)) * self.own)
 
     def divergence(self, other: Self, d: int) -> jax.Array:
