@@ -1,8 +1,9 @@
 """Certificates: how much better than a fit any mixture could be, and one more component is.
 
-For every mixture q of Gaussians of one covariance, of any size, E log(q/p) <= log E[q/p] <= log sup_θ D(θ) with
-D(θ) = E[φ_θ/p] (Lindsay 1983): D is linear in q, so the best q is a single point. D >= 1 somewhere,
-and D <= 1 everywhere exactly at the nonparametric maximum likelihood estimate.
+For every mixture q of Gaussians of one covariance, of any size, E log(q/p) <= log E[q/p], which
+is at most log sup_θ D(θ) with D(θ) = E[φ_θ/p] (Lindsay 1983): D is linear in q, so the best q is a
+single point. D >= 1 somewhere, and D <= 1 everywhere exactly at the nonparametric maximum
+likelihood estimate.
 """
 
 from __future__ import annotations
@@ -130,9 +131,9 @@ def certificate(
       num_starts: static, ascents of each kind, at least 1; fewer where the pool is smaller.
       num_steps: static, the most steps of an ascent, at least 1; it stops where nothing is gained.
       price: () what a component must gain, nats per point, non-negative, traced. By default BIC's
-        (d + 1)/2 log N / N (Schwarz 1978), more where it has a covariance of its own, with Kish's effective number 1/Σw² for N where weights
-        differ; for a `population` target, which stands for infinitely many points, its
-        `quadrature_error`, or 1e-6 if that is less.
+        (d + 1)/2 log N / N (Schwarz 1978), more where it has a covariance of its own, with Kish's
+        effective number 1/Σw² for N where weights differ; for a `population` target, which stands
+        for infinitely many points, its `quadrature_error`, or 1e-6 if that is less.
       blocking: static, how the points are walked over; a speed and memory setting only.
 
     Raises:
