@@ -17,7 +17,7 @@ ORDER = [
     "report.page", "report.panels", "report.rate_figures", "report.heat_figures",
     "report.outcome_figures",
     "report.time_figures", "report.scaling_figures", "report.path_figures",
-    "report.start_figures", "report.fit_figures", "report.figures",
+    "report.start_figures", "report.fit_figures", "report.cluster_figures", "report.figures",
     "report.comparison", "compare", "study.shown",
     "study.pieces", "study.run",
     "fit", "options", "show", "app",
