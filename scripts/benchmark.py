@@ -10,6 +10,7 @@ Suites, each described in its file in scripts/benchmarks/:
     weights      weights solved to optimality against first-order rules and a conic solver
     derivatives  forward and reverse mode through a fit against the fit alone
     peers        classical EM against scikit-learn, gmmx, pomegranate, torchgmm and tgmm
+    selection    covariance families and `select` against scikit-learn
     growth       time and peak memory as N, n, d and S grow
     start        from process start to the first iteration, and a whole `gemjax fit`, with and
                  without compiled programs from before
@@ -36,8 +37,8 @@ import pages
 from benchmarks import affinity
 
 SUITES = (
-    "estep", "sweep", "weights", "derivatives", "peers", "growth", "start", "devices", "cores",
-    "gpu",
+    "estep", "sweep", "weights", "derivatives", "peers", "selection", "growth", "start", "devices",
+    "cores", "gpu",
 )  # fmt: skip
 
 
