@@ -41,7 +41,7 @@ def clusters(
         _panel(axes, selection, points, unchanged, (0, 1))
         axes.set(xlabel=names[0], ylabel=names[1])
     else:
-        figure = _matrix(selection, points)
+        figure = _matrix(selection, points, names if columns else None)
     title = _title(selection, len(points))
     if len(figure.axes) == 1:
         figure.axes[0].set_title(title)
@@ -84,13 +84,14 @@ def _density(selection: gj.Selection, points: np.ndarray, column: str) -> Figure
     """A histogram, the density, and the part of it that each cluster has."""
     figure, axes = new_axes(7.5, 4.8)
     x = points[:, 0]
-    wide = 0.04 * max(float(np.ptp(x)), 1e-12)
+    wide = 0.1 * max(float(np.ptp(x)), 1e-12)
     line = np.linspace(x.min() - wide, x.max() + wide, 1001)
     grid = np.asarray(line[:, None], selection.mixture.means.dtype)
     density = np.exp(np.asarray(gj.log_density(selection.mixture, grid)))
     bins = int(np.clip(2.5 * np.sqrt(len(x)), 10, 100))
     axes.hist(x, bins=bins, density=True, color="0.85", zorder=1)
-    axes.plot(x, np.zeros(len(x)), "|", color="0.3", ms=9, alpha=0.6, zorder=2)
+    if len(x) <= MOST_POINTS:
+        axes.plot(x, np.zeros(len(x)), "|", color="black", ms=9, alpha=0.5, zorder=6)
     shares = np.asarray(selection.probabilities(grid))
     alone = np.asarray(gj.responsibilities(selection.mixture, grid))
     cluster = np.asarray(selection.cluster)
@@ -108,9 +109,8 @@ def _density(selection: gj.Selection, points: np.ndarray, column: str) -> Figure
     places = np.stack([line[peaks], density[peaks] + 0.03 * top], axis=1)
     _numbers(axes, places, (line[0], line[-1]), (0, top))
     axes.set(
-        xlabel=column, ylabel=f"density (per unit of {column})", xlim=(line[0], line[-1]),
-        ylim=(0, top),
-    )  # fmt: skip
+        xlabel=column, ylabel="density", xlim=(line[0], line[-1]), ylim=(0, top), yticks=[]
+    )
     return figure
 
 
@@ -130,7 +130,7 @@ def _panel(
     colours = np.asarray(colours_of(centres))
     if len(points) <= MOST_POINTS:
         label = np.asarray(selection.predict(np.asarray(points, mixture.means.dtype)))
-        size = float(np.clip(9e3 / len(points), 3, 18))
+        size = float(np.clip(2e4 / len(points), 5, 18))
         axes.scatter(*shown.T, s=size, c=colours[label], lw=0, alpha=0.55, rasterized=True)
     else:
         axes.hist2d(*shown.T, bins=220, cmap="Greys", norm=PowerNorm(0.5), cmin=1, rasterized=True)
@@ -142,8 +142,12 @@ def _panel(
     edges.set_path_effects([effects.withStroke(linewidth=3.2, foreground="white", alpha=0.8)])
     axes.add_collection(edges)
     low, high = shown.min(axis=0), shown.max(axis=0)
-    pad = 0.04 * np.where(high > low, high - low, 1)
-    limits = np.stack([low - pad, high + pad], axis=1)
+    size = np.where(high > low, high - low, 1)
+    # Whole ellipses, unless one is so wide that the points would become small.
+    ends = np.concatenate(outlines)
+    low = np.clip(ends.min(axis=0), low - 0.2 * size, low) - 0.03 * size
+    high = np.clip(ends.max(axis=0), high, high + 0.2 * size) + 0.03 * size
+    limits = np.stack([low, high], axis=1)
     axes.set(xlim=limits[0], ylim=limits[1])
     _numbers(axes, directions.of(centres)[:, two], *limits)
 
@@ -161,7 +165,7 @@ def _numbers(axes: Any, places: np.ndarray, xlim: Any, ylim: Any) -> None:
             )  # fmt: skip
 
 
-def _matrix(selection: gj.Selection, points: np.ndarray) -> Figure:
+def _matrix(selection: gj.Selection, points: np.ndarray, columns: list[str] | None) -> Figure:
     """Every pair of up to four discriminant directions."""
     mixture = selection.mixture
     n, d = mixture.means.shape
@@ -169,6 +173,8 @@ def _matrix(selection: gj.Selection, points: np.ndarray) -> Figure:
     found = discriminant(*(np.asarray(a, float) for a in arrays))
     k = found.vectors.shape[1]
     names = [f"direction {i + 1} ({share:.0%})" for i, share in enumerate(found.share)]
+    if columns:
+        names = [f"{a}\n{b}" for a, b in zip(names, _meant(found, points, columns), strict=True)]
     side = 6.4 if k == 2 else 1.2 + 3.1 * (k - 1)
     figure = new_figure(side + 0.6, side)
     panels = figure.subplots(k - 1, k - 1, squeeze=False, sharex="col", sharey="row")
@@ -186,3 +192,16 @@ def _matrix(selection: gj.Selection, points: np.ndarray) -> Figure:
             if column == 0:
                 axes.set_ylabel(names[row + 1])
     return figure
+
+
+def _meant(found: Directions, points: np.ndarray, columns: list[str]) -> list[str]:
+    """For each direction the two columns that go with it most, and their correlations."""
+    d = len(columns)
+    both = np.concatenate([points, found.of(points)], axis=1)
+    with np.errstate(invalid="ignore"):
+        together = np.nan_to_num(np.corrcoef(both.T)[:d, d:])
+    most = np.argsort(-np.abs(together), axis=0, kind="stable")[:2].T
+    return [
+        ", ".join(f"{columns[a]} {together[a, i]:+.1f}" for a in pair)
+        for i, pair in enumerate(most)
+    ]

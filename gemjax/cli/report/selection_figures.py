@@ -180,7 +180,7 @@ def criteria(selection: gj.Selection, *, sampled: bool = False) -> Figure:
     axes.set(
         xlim=(max(0.5, low - 0.7), high + 0.7), ylim=(-0.05 * top, top),
         xlabel="number of components", ylabel="criterion, above that of the fit chosen",
-        title=f"{_counted(chosen)}, {selection.family_name}",
+        title=f"Criterion: {_counted(chosen)}, {selection.family_name}",
     )  # fmt: skip
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(
