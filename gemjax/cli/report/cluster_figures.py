@@ -133,7 +133,8 @@ def _panel(
         size = float(np.clip(2e4 / len(points), 5, 18))
         axes.scatter(*shown.T, s=size, c=colours[label], lw=0, alpha=0.55, rasterized=True)
     else:
-        axes.hist2d(*shown.T, bins=220, cmap="Greys", norm=PowerNorm(0.5), cmin=1, rasterized=True)
+        bins = int(np.clip(0.4 * np.sqrt(len(points)), 60, 220))
+        axes.hist2d(*shown.T, bins=bins, cmap="Greys", norm=PowerNorm(0.5), cmin=1, rasterized=True)
     outlines = [
         ellipse(mean, vectors.T @ matrix @ vectors, _SHARE)
         for mean, matrix in zip(means, matrices, strict=True)

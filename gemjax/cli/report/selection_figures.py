@@ -94,7 +94,7 @@ def tree(selection: gj.Selection) -> Figure:
     left.set(
         yscale="log", ylim=(floor, top), xlim=(-0.7, found.num_leaves - 0.3), xticks=[],
         ylabel="cost of the merging (nats per point)",
-        xlabel=f"{found.num_leaves} components, merged pair by pair",
+        xlabel=f"{found.num_leaves} components, merged pair by pair to {len(found.roots)}",
     )  # fmt: skip
     left.grid(visible=False, axis="x")
     before = found.left + 1
@@ -116,7 +116,8 @@ def tree(selection: gj.Selection) -> Figure:
         # The legend speaks of rings, which are there even where no line is.
         right.plot([], [], ls=style, marker="o", ms=9, mfc="none", mew=2, color=colour, label=label)
     right.set(
-        xlabel="number of components before the merging", xlim=(found.num_leaves + 0.7, 1.3)
+        xlabel="number of components before the merging",
+        xlim=(found.num_leaves + 0.7, min(before, default=2) - 0.7),
     )
     right.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     right.legend(loc="lower right", fontsize=10, bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
@@ -175,8 +176,9 @@ def criteria(selection: gj.Selection, *, sampled: bool = False) -> Figure:
     at = level if sampled else np.zeros(1)
     axes.plot([chosen] * (len(level) + len(at)), [*level, *at], ":", color=COLOURS[family], lw=2)
     axes.plot([chosen] * len(at), at, "*", color=COLOURS[family], ms=20, mec="white", zorder=5)
-    seen = known & (values < top)
-    low, high = (int(f(sizes[seen], initial=chosen)) for f in (np.min, np.max))
+    close = ends - selection.criterion < top
+    seen = sizes[known & (values < top) & close[:, None]]
+    low, high = (int(f(seen, initial=chosen)) for f in (np.min, np.max))
     axes.set(
         xlim=(max(0.5, low - 0.7), high + 0.7), ylim=(-0.05 * top, top),
         xlabel="number of components", ylabel="criterion, above that of the fit chosen",
