@@ -18,6 +18,7 @@ ORDER = [
     "report.outcome_figures",
     "report.time_figures", "report.scaling_figures", "report.path_figures",
     "report.start_figures", "report.fit_figures", "report.figures",
+    "report.selection_figures", "report.directions", "report.cluster_figures",
     "report.comparison", "compare", "study.shown",
     "study.pieces", "study.run",
     "fit", "options", "show", "app",

@@ -108,9 +108,7 @@ def _density(selection: gj.Selection, points: np.ndarray, column: str) -> Figure
     peaks = [int(np.argmax(density * shares[:, c])) for c in range(len(colours))]
     places = np.stack([line[peaks], density[peaks] + 0.03 * top], axis=1)
     _numbers(axes, places, (line[0], line[-1]), (0, top))
-    axes.set(
-        xlabel=column, ylabel="density", xlim=(line[0], line[-1]), ylim=(0, top), yticks=[]
-    )
+    axes.set(xlabel=column, ylabel="density", xlim=(line[0], line[-1]), ylim=(0, top), yticks=[])
     return figure
 
 

@@ -33,7 +33,7 @@ class Directions(NamedTuple):
 def discriminant(
     means: np.ndarray, weights: np.ndarray, matrices: np.ndarray, most: int = 4
 ) -> Directions:
-    """Fisher's directions of a mixture, along which means spread most for what is within components.
+    """Fisher's directions of a mixture, along which its means lie farthest apart for their widths.
 
     With B the covariance of the means (n, d) and W the mean covariance, B v = λ W v. At least two
     directions are found: where means spread along one alone, the next are those along which

@@ -35,7 +35,7 @@ class Tree(NamedTuple):
       at: (k, 2) where its two branches stand, from 0, left to right.
       made: (k, 2) the numbers of the mergings that made the two branches; −1 for a leaf.
       roots: where the branches stand that nothing was merged with any more, and what made them.
-      num_leaves: of the tree.
+      leaves: the slots of the leaves, left to right; −1 for what was never merged with anything.
     """
 
     left: np.ndarray
@@ -44,7 +44,7 @@ class Tree(NamedTuple):
     at: np.ndarray
     made: np.ndarray
     roots: list[tuple[float, int]]
-    num_leaves: int
+    leaves: list[int]
 
 
 def tree_of(merges: Any, most: int = MOST_LEAVES) -> Tree:
@@ -69,7 +69,7 @@ def tree_of(merges: Any, most: int = MOST_LEAVES) -> Tree:
     roots = [*branch.values(), *((float(len(order) + i), -1) for i in range(alone))]
     height = np.maximum.accumulate(cost[rows])
     made = both[..., 1].astype(int)
-    return Tree(rows + 1, cost[rows], height, both[..., 0], made, roots, len(order) + alone)
+    return Tree(rows + 1, cost[rows], height, both[..., 0], made, roots, order + [-1] * alone)
 
 
 def level_height(tree: Tree, num_components: int) -> float | None:
@@ -92,9 +92,9 @@ def tree(selection: gj.Selection) -> Figure:
     top = 1.7 * positive.max() if len(positive) else 1.0
     _branches(left, found, chosen, floor, top)
     left.set(
-        yscale="log", ylim=(floor, top), xlim=(-0.7, found.num_leaves - 0.3), xticks=[],
+        yscale="log", ylim=(floor, top), xlim=(-0.7, len(found.leaves) - 0.3), xticks=[],
         ylabel="cost of the merging (nats per point)",
-        xlabel=f"{found.num_leaves} components, merged pair by pair to {len(found.roots)}",
+        xlabel=f"{len(found.leaves)} components, merged pair by pair to {len(found.roots)}",
     )  # fmt: skip
     left.grid(visible=False, axis="x")
     before = found.left + 1
@@ -117,7 +117,7 @@ def tree(selection: gj.Selection) -> Figure:
         right.plot([], [], ls=style, marker="o", ms=9, mfc="none", mew=2, color=colour, label=label)
     right.set(
         xlabel="number of components before the merging",
-        xlim=(found.num_leaves + 0.7, min(before, default=2) - 0.7),
+        xlim=(len(found.leaves) + 0.7, min(before, default=2) - 0.7),
     )
     right.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
     right.legend(loc="lower right", fontsize=10, bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
