@@ -189,7 +189,7 @@ def test_one_family_of_those_that_are_the_same_in_one_dimension():
     found = selection_of([[0.0], [9.0]], [0, 1])
     figure = rendered(selection_figures.criteria, found)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["EEE (equal widths): chosen", "VVV (any width): +5.0"]
+    assert labels == ["EEE (equal widths): chosen", "VVI (any width): +5.0"]
 
 
 def outlines(axes):

@@ -1,0 +1,182 @@
+"""The pictures and the tables of docs/how_many.md: how many clusters there are.
+
+    python scripts/how_many.py --write docs/how_many.md
+
+computes them, puts the tables between the comments `how_many:NAME` and `/how_many:NAME` of that
+page, and the pictures beside it, as how_many_NAME.png. Without `--write` it only prints the tables.
+Takes about six minutes on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import matplotlib as mpl
+import numpy as np
+import pages
+from benchmarks.measure import table
+from matplotlib.figure import Figure
+
+import gemjax as gj
+from gemjax.cli.report import cluster_figures, selection_figures
+from gemjax.cli.report.canvas import STYLE, tidy
+
+DATA = Path(__file__).parents[1] / "configs" / "data"
+KEY = jax.random.key(0)
+CRITERIA = ("bicc", "bic", "icl")
+EQUAL = ("EII", "EEI", "EEE")
+DRAWS = 5
+NAMES = {
+    "faithful": ["eruption (minutes)", "waiting time (minutes)"],
+    "galaxies": ["velocity (km/s)"],
+    "tails": ["$x_1$", "$x_2$"],
+}
+TITLES = {"faithful": "Old Faithful", "galaxies": "galaxies", "tails": "heavy tails"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--write", type=Path, help="replace the tables in this Markdown file")
+    path = parser.parse_args().write
+    jax.config.update("jax_enable_x64", True)
+    data = {name: read(name) for name in ("faithful", "galaxies")}
+    data["tails"] = heavy_tails(0)[0]
+    found = {
+        (name, criterion): select(points, criterion=criterion)
+        for name, points in data.items()
+        for criterion in CRITERIA
+    }
+    tables = {
+        "criteria": criteria_table(found),
+        "tails": tails_table(),
+        "limits": limits_table(),
+    }
+    document = path.read_text() if path else ""
+    for name, text in tables.items():
+        print(f"{text}\n")
+        if path:
+            document = pages.replace(document, f"how_many:{name}", text)
+    if path:
+        path.write_text(document)
+        with mpl.rc_context(STYLE):
+            for name, figure in pictures(data, found):
+                tidy(figure)
+                # A palette of 256 colours would save half, and is not matplotlib's to make.
+                figure.savefig(path.with_name(f"{path.stem}_{name}.png"), dpi=100)
+
+
+def select(points: np.ndarray, **more: Any) -> gj.Selection:
+    return gj.select(gj.empirical(points), KEY, **more)
+
+
+def read(name: str) -> np.ndarray:
+    points = np.loadtxt(DATA / f"{name}.csv", delimiter=",", skiprows=1)
+    return points.reshape(len(points), -1)
+
+
+def heavy_tails(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """900 points of three t distributions with 3 degrees of freedom, 12 apart, and their labels."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(3, size=900)
+    centres = 12 * np.array([[0, 0], [1, 0], [0.5, 0.75**0.5]])
+    narrow = np.sqrt(rng.chisquare(3, size=900) / 3)
+    return centres[label] + rng.normal(size=(900, 2)) / narrow[:, None], label
+
+
+def criteria_table(found: dict[tuple[str, str], gj.Selection]) -> str:
+    """What each criterion chooses of the examples."""
+    rows = [[TITLES[name], f'"{criterion}"', *answer(s)] for (name, criterion), s in found.items()]
+    head = ["data", "`criterion`", "family", "components", "clusters", "`num_by_height`", "`agree`"]
+    return table(head, rows)
+
+
+def answer(found: gj.Selection) -> list[str]:
+    return [
+        found.family_name,
+        str(int(found.num_components)),
+        str(int(found.num_clusters)),
+        str(int(found.num_by_height)),
+        "yes" if found.agree else "no",
+    ]
+
+
+def tails_table() -> str:
+    """Of three heavy-tailed clusters: what is counted in some draws, and whose points are whose."""
+    rows = []
+    for name, more in (("all six", {}), ("those of equal components", {"families": EQUAL})):
+        numbers, right = [], []
+        for seed in range(DRAWS):
+            points, label = heavy_tails(seed)
+            found = select(points, **more)
+            numbers.append(
+                [int(found.num_components), int(found.num_by_height), int(found.num_clusters)]
+            )
+            right.append(share_right(np.asarray(found.predict(points)), label))
+        rows.append(
+            [
+                name,
+                *(", ".join(map(str, column)) for column in np.array(numbers).T),
+                f"{np.min(right):.0%} to {np.max(right):.0%}",
+            ]
+        )
+    head = ["families", "components", "`num_by_height`", "clusters", "points in their cluster"]
+    return table(head, rows)
+
+
+def share_right(found: np.ndarray, label: np.ndarray) -> float:
+    """The share of points whose cluster is the one that holds most of their label."""
+    counts = np.array([np.bincount(found[label == c], minlength=found.max() + 1) for c in range(3)])
+    return float(counts.max(axis=1).sum() / len(label))
+
+
+def limits_table() -> str:
+    """Where the answer is not what one would say who sees the data."""
+    rows = [
+        [name, str(number), "{} x {}".format(*points.shape), *answer(select(points))]
+        for name, number, points in hard_cases()
+    ]
+    head = [
+        "data", "really", "points x columns", "family", "components", "clusters",
+        "`num_by_height`", "`agree`",
+    ]  # fmt: skip
+    return table(head, rows)
+
+
+def hard_cases() -> Iterator[tuple[str, int, np.ndarray]]:
+    rng = np.random.default_rng(0)
+    yield "a square, evenly filled", 1, rng.uniform(size=(1000, 2))
+    corners = 3.0 * np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
+    yield "four such squares", 4, corners[rng.integers(4, size=1000)] + rng.uniform(size=(1000, 2))
+    turn = np.pi * rng.uniform(size=600)
+    upper = np.arange(600) % 2 == 0
+    moons = np.stack([np.cos(turn), np.sin(turn)], axis=1)
+    moons = np.where(upper[:, None], moons, np.array([1, 0.5]) - moons)
+    yield "two moons", 2, moons + 0.08 * rng.normal(size=moons.shape)
+    for N in (30, 60):
+        means = 1.5 * rng.normal(size=(3, 20))
+        yield f"{N} points, three clusters", 3, means[np.arange(N) % 3] + rng.normal(size=(N, 20))
+
+
+def pictures(
+    data: dict[str, np.ndarray], found: dict[tuple[str, str], gj.Selection]
+) -> Iterator[tuple[str, Figure]]:
+    for name, points in data.items():
+        chosen = found[name, "bicc"]
+        yield f"{name}_clusters", cluster_figures.clusters(chosen, points, NAMES[name])
+        yield f"{name}_tree", selection_figures.tree(chosen)
+        yield f"{name}_criteria", selection_figures.criteria(chosen)
+    rng = np.random.default_rng(5)
+    means = 4 * rng.normal(size=(6, 8))
+    points = means[rng.integers(6, size=1500)] + rng.normal(size=(1500, 8))
+    names = [f"$x_{i + 1}$" for i in range(8)]
+    yield "matrix", cluster_figures.clusters(select(points), points, names)
+
+
+if __name__ == "__main__":
+    main()
