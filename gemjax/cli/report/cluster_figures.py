@@ -141,11 +141,11 @@ def _panel(
     edges.set_path_effects([effects.withStroke(linewidth=3.2, foreground="white", alpha=0.8)])
     axes.add_collection(edges)
     low, high = shown.min(axis=0), shown.max(axis=0)
-    size = np.where(high > low, high - low, 1)
+    width = np.where(high > low, high - low, 1)
     # Whole ellipses, unless one is so wide that the points would become small.
     ends = np.concatenate(outlines)
-    low = np.clip(ends.min(axis=0), low - 0.2 * size, low) - 0.03 * size
-    high = np.clip(ends.max(axis=0), high, high + 0.2 * size) + 0.03 * size
+    low = np.clip(ends.min(axis=0), low - 0.2 * width, low) - 0.03 * width
+    high = np.clip(ends.max(axis=0), high, high + 0.2 * width) + 0.03 * width
     limits = np.stack([low, high], axis=1)
     axes.set(xlim=limits[0], ylim=limits[1])
     _numbers(axes, directions.of(centres)[:, two], *limits)
@@ -168,8 +168,9 @@ def _matrix(selection: gj.Selection, points: np.ndarray, columns: list[str] | No
     """Every pair of up to four discriminant directions."""
     mixture = selection.mixture
     n, d = mixture.means.shape
-    arrays = (mixture.means, mixture.weights, mixture.covariance.matrices(n, d))
-    found = discriminant(*(np.asarray(a, float) for a in arrays))
+    matrices = np.asarray(mixture.covariance.matrices(n, d), float)
+    means, weights = np.asarray(mixture.means, float), np.asarray(mixture.weights, float)
+    found = discriminant(means, weights, matrices)
     k = found.vectors.shape[1]
     names = [f"direction {i + 1} ({share:.0%})" for i, share in enumerate(found.share)]
     if columns:
