@@ -168,6 +168,18 @@ def test_the_levels_are_marked(jump):
     assert "EEE" in left.get_title(loc="left")
 
 
+@pytest.mark.parametrize("merged", [True, False])
+def test_a_single_component(merged):
+    found = selection_of([[0.0, 0.0]], [0])
+    if not merged:
+        none = np.full(1, -1)
+        found = dataclasses.replace(found, merges=(none, none, np.full(1, np.nan)))
+    left, right = rendered(selection_figures.tree, found).axes
+    (told,) = right.get_legend().get_texts()
+    assert told.get_text() == "1 component: criterion and jump in cost"
+    assert len([line for line in left.lines if line.get_marker() == "o"]) == 1
+
+
 def test_criteria_are_above_that_of_the_fit_chosen():
     figure = rendered(selection_figures.criteria, PLANE)
     (axes,) = figure.axes

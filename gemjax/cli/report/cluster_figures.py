@@ -38,7 +38,7 @@ def clusters(
     elif d == 2:
         unchanged = Directions(np.zeros(2), np.eye(2), np.ones(2), np.ones(2))
         figure, axes = new_axes(7.5, 6.6)
-        _panel(axes, selection, points, unchanged, (0, 1))
+        _panel(axes, selection, points, _labels(selection, points), unchanged, (0, 1))
         axes.set(xlabel=names[0], ylabel=names[1])
     else:
         figure = _matrix(selection, points, names if columns else None)
@@ -71,6 +71,13 @@ def colours_of(centres: np.ndarray) -> list[str]:
         ]  # fmt: skip
         given.append(int(np.argmax(far)))
     return [_PALETTE[colour] for colour in given]
+
+
+def _labels(selection: gj.Selection, points: np.ndarray) -> np.ndarray | None:
+    """(N,) the cluster of each point; None where they are too many to be drawn one by one."""
+    if len(points) > MOST_POINTS:
+        return None
+    return np.asarray(selection.predict(np.asarray(points, selection.mixture.means.dtype)))
 
 
 def _centres(selection: gj.Selection) -> np.ndarray:
@@ -113,8 +120,8 @@ def _density(selection: gj.Selection, points: np.ndarray, column: str) -> Figure
 
 
 def _panel(
-    axes: Any, selection: gj.Selection, points: np.ndarray, directions: Directions,
-    pair: tuple[int, int],
+    axes: Any, selection: gj.Selection, points: np.ndarray, label: np.ndarray | None,
+    directions: Directions, pair: tuple[int, int],
 ) -> None:  # fmt: skip
     """Two of the directions: points, an ellipse per component, a number per cluster."""
     two = [*pair]
@@ -126,8 +133,7 @@ def _panel(
     means = directions.of(np.asarray(mixture.means, float))[:, two]
     centres = _centres(selection)
     colours = np.asarray(colours_of(centres))
-    if len(points) <= MOST_POINTS:
-        label = np.asarray(selection.predict(np.asarray(points, mixture.means.dtype)))
+    if label is not None:
         size = float(np.clip(2e4 / len(points), 5, 18))
         axes.scatter(*shown.T, s=size, c=colours[label], lw=0, alpha=0.55, rasterized=True)
     else:
@@ -175,6 +181,7 @@ def _matrix(selection: gj.Selection, points: np.ndarray, columns: list[str] | No
     names = [f"direction {i + 1} ({share:.0%})" for i, share in enumerate(found.share)]
     if columns:
         names = [f"{a}\n{b}" for a, b in zip(names, _meant(found, points, columns), strict=True)]
+    label = _labels(selection, points)
     side = 6.4 if k == 2 else 1.2 + 3.1 * (k - 1)
     figure = new_figure(side + 0.6, side)
     panels = figure.subplots(k - 1, k - 1, squeeze=False, sharex="col", sharey="row")
@@ -184,7 +191,7 @@ def _matrix(selection: gj.Selection, points: np.ndarray, columns: list[str] | No
             if column > row:
                 axes.remove()
                 continue
-            _panel(axes, selection, points, found, (column, row + 1))
+            _panel(axes, selection, points, label, found, (column, row + 1))
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_locator(MaxNLocator(5, integer=True))
             if row == k - 2:

@@ -74,9 +74,11 @@ def tree_of(merges: Any, most: int = MOST_LEAVES) -> Tree:
 
 def level_height(tree: Tree, num_components: int) -> float | None:
     """A height at which a cut leaves so many components; None if no cut does."""
+    if not len(tree.height):
+        return None
     below = tree.height[tree.left >= num_components]
     above = tree.height[tree.left < num_components]
-    low = below[-1] if len(below) else (0.5 * above[0] if len(above) else 1.0)
+    low = below[-1] if len(below) else 0.5 * above[0]
     high = above[0] if len(above) else 2 * low
     return float(np.sqrt(low * high)) if high > 1.02 * low > 0 else None
 
