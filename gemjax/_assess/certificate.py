@@ -1,8 +1,9 @@
 """Certificates: how much better than a fit any mixture could be, and one more component is.
 
-For every mixture q of unit Gaussians, of any size, E log(q/p) <= log E[q/p] <= log sup_θ D(θ) with
-D(θ) = E[φ_θ/p] (Lindsay 1983): D is linear in q, so the best q is a single point. D >= 1 somewhere,
-and D <= 1 everywhere exactly at the nonparametric maximum likelihood estimate.
+For every mixture q of Gaussians of one covariance, of any size, E log(q/p) <= log E[q/p], which
+is at most log sup_θ D(θ) with D(θ) = E[φ_θ/p] (Lindsay 1983): D is linear in q, so the best q is a
+single point. D >= 1 somewhere, and D <= 1 everywhere exactly at the nonparametric maximum
+likelihood estimate.
 """
 
 from __future__ import annotations
@@ -14,17 +15,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gemjax._assess.candidates import (
-    Candidates,
-    farthest_points,
-    insertion_gain,
-    log_gradient_function,
-    prepare,
-    values,
-)
+from gemjax._assess.candidates import Candidates, Context, farthest_points, prepare
+from gemjax._assess.gains import insertion_gain, log_gradient_function, values
 from gemjax._assess.search import agreed, ascend, best_of, value_tolerance
 from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture
+from gemjax._families.covariance import Covariance
 from gemjax._model.layout import lay_out_for
 from gemjax._model.starts import from_target
 from gemjax._model.statistics import duality_gap, expect
@@ -33,6 +29,8 @@ from gemjax._points.blocks import AUTOMATIC, Blocking, Blocks, Chunks
 from gemjax._points.file_target import FileTarget
 from gemjax._points.target import Target, checked_target
 
+_WIDTHS = (1.0, 0.1, 0.01)  # of candidates to begin with, times the mean covariance
+_LEAST_SPREAD = 16.0  # times eps and the square of the points' radius
 _FIRST_WEIGHT = 0.01  # of a new component: small, so that every cluster that is missed shows
 # A supremum made up of fewer points than these is that of single far points. Measured at the truth:
 # in one dimension the gap is below 0.2 nats above this and up to 2 below; from three on always 1.
@@ -51,8 +49,9 @@ class Certificate:
       loss: () −E[log p(x)].
       duality_gap: () max_i r_i − 1 over all n components, those of no weight too: the most that
         other weights at the same means could gain.
-      npmle_gap: () log sup_θ D(θ): the most that any mixture of unit Gaussians could gain, of any
-        size. In the population limit of a mixture p*, it bounds KL(p*‖p).
+      npmle_gap: () log sup_θ D(θ): the most that any mixture could gain, of any size, of Gaussians
+        with the covariance that the components have on average (that of all, where they share
+        one). In the population limit of such a mixture p*, it bounds KL(p*‖p).
       npmle_at: (d,) where D is largest.
       npmle_points: () effective number of points that make up the supremum, 1/Σ a_j² with
         a_j ∝ w_j φ_θ(x_j)/p(x_j), Σ a_j = 1.
@@ -60,10 +59,13 @@ class Certificate:
         any case, but otherwise it says more about a handful of far points than about the fit.
       num_agreed: () int32, starts whose ascent ended at the supremum, up to 1 % of the gap.
       birth_gain: () max over θ and α in [0, 1) of E log(1 + α(φ_θ(x)/p(x) − 1)): the gain from one
-        more component, at the best place and with the best weight, the others only making room.
+        more component, at the best place and with the best weight, the others only making room;
+        and over its covariance, in a family where each component has its own.
       birth_at: (d,) that place.
       birth_weight: () that weight α, 0 where nothing is gained.
-      birth_price: () what a component must gain to be worth its d + 1 parameters.
+      birth_covariance: that component's, of the mixture's family with one component; what all
+        share where they do.
+      birth_price: () what a component must gain to be worth its parameters.
       birth_optimal: () bool, birth_gain <= birth_price, or rounding: 1.5e-10 in float64, 3.5e-6
         in float32.
       birth_agreed: () int32, starts whose ascent ended at the best gain, up to 1 % of it.
@@ -86,6 +88,7 @@ class Certificate:
     birth_gain: jax.Array
     birth_at: jax.Array
     birth_weight: jax.Array
+    birth_covariance: Covariance
     birth_price: jax.Array
     birth_optimal: jax.Array
     birth_agreed: jax.Array
@@ -102,12 +105,14 @@ def certificate(
     price: Any = None,
     blocking: Blocking = AUTOMATIC,
 ) -> Certificate:
-    """Searches for the best place for one more component, and bounds what any mixture could gain.
+    """Searches for the best component to add, and bounds what any mixture could gain.
 
     For any mixture and any target, however it was fitted. `npmle_gap` and `birth_gain` are found by
     ascents from many starts: the best half by value of a pool, and others spread over the rest. The
     pool is 2 num_starts points drawn from the target, midpoints of them, the num_starts points
-    farthest from the mixture (of largest w/p: these alone can make D large), and its means. No
+    farthest from the mixture (of largest w/p: these alone can make D large), and its means; a birth
+    with a covariance of its own begins with the mean one, and with a tenth and a hundredth of it,
+    and must be made up of d + 2 effective points. No
     search can be sure of a supremum; `num_agreed` says how many starts found it. Every value found
     is attained, so `birth_gain` is a real gain, `birth_optimal` False is proof, and True is not.
 
@@ -126,9 +131,9 @@ def certificate(
       num_starts: static, ascents of each kind, at least 1; fewer where the pool is smaller.
       num_steps: static, the most steps of an ascent, at least 1; it stops where nothing is gained.
       price: () what a component must gain, nats per point, non-negative, traced. By default BIC's
-        (d + 1)/2 log N / N (Schwarz 1978), with Kish's effective number 1/Σw² for N where weights
-        differ; for a `population` target, which stands for infinitely many points, its
-        `quadrature_error`, or 1e-6 if that is less.
+        (d + 1)/2 log N / N (Schwarz 1978), more where it has a covariance of its own, with Kish's
+        effective number 1/Σw² for N where weights differ; for a `population` target, which stands
+        for infinitely many points, its `quadrature_error`, or 1e-6 if that is less.
       blocking: static, how the points are walked over; a speed and memory setting only.
 
     Raises:
@@ -197,16 +202,21 @@ def certify(
     midpoints = 0.5 * (points + jnp.roll(points, 1, axis=0))
     far = farthest_points(context, num_starts)
     centres = jnp.concatenate([points, midpoints, far, context.mixture.means])
-    pool = Candidates(centres, jnp.full_like(centres[:, 0], _FIRST_WEIGHT))
+    pool = _pool(context, centres)
     size = min(num_starts, len(centres))
     known = values(context, pool)
     peaks, heights = ascend(
         log_gradient_function, context, best_of(pool, known.heights, size), num_steps
     )
+    context, pool = _of_any_width(context, pool)
+    known = values(context, pool)
     births, gains = ascend(insertion_gain, context, best_of(pool, known.gains, size), num_steps)
 
     peak = jax.tree.map(lambda leaf: leaf[jnp.argmax(heights)], peaks)
     birth = jax.tree.map(lambda leaf: leaf[jnp.argmax(gains)], births)
+    if birth.spread is not None:
+        # The covariance of the first search is the mixture's, and has its derivative.
+        peak = dataclasses.replace(peak, spread=mixture.covariance.candidates(1).own[0])
     found = values(live, jax.tree.map(lambda *leaves: jnp.stack(leaves), peak, birth))
     height, gain, effective = found.heights[0], found.gains[1], found.numbers[0]
     if price is None:
@@ -228,11 +238,40 @@ def certify(
         birth_gain=gain,
         birth_at=birth.centres + blocks.centre,
         birth_weight=jnp.where(gain == 0, 0, birth.weights),
+        birth_covariance=_of_one(mixture.covariance, birth.spread),
         birth_price=price,
         birth_optimal=gain <= slack,
         birth_agreed=agreed(gains),
         num_starts=jnp.int32(size),
     )
+
+
+def _pool(context: Context, centres: jax.Array) -> Candidates:
+    """Candidates at centres (k, d), with the covariance that components have on average."""
+    weights = jnp.full_like(centres[:, 0], _FIRST_WEIGHT)
+    covariance = context.mixture.covariance.candidates(len(centres))
+    return Candidates(centres, weights, covariance.own)
+
+
+def _of_any_width(context: Context, pool: Candidates) -> tuple[Context, Candidates]:
+    """Each candidate at several widths, where it has its own; and a floor of variances that the
+    dtype's moments can tell from nothing."""
+    if pool.spread is None:
+        return context, pool
+    eps = float(jnp.finfo(pool.centres.dtype).eps)
+    least = _LEAST_SPREAD * eps * context.blocks.radius**2
+    covariance = context.mixture.covariance.with_floor(least)
+    mixture = dataclasses.replace(context.mixture, covariance=covariance)
+    context = dataclasses.replace(context, mixture=mixture)
+    wide = covariance.with_own(pool.spread)
+    factors = [jnp.full_like(pool.weights, factor) for factor in _WIDTHS]
+    spread = jnp.concatenate([wide.scaled(factor).own for factor in factors])
+    again = lambda leaf: jnp.concatenate([leaf] * len(factors))  # noqa: E731
+    return context, Candidates(again(pool.centres), again(pool.weights), spread)
+
+
+def _of_one(covariance: Covariance, spread: jax.Array | None) -> Covariance:
+    return covariance.candidates(1) if spread is None else covariance.with_own(spread[None])
 
 
 _certify = functools.partial(jax.jit, static_argnames=("num_starts", "num_steps"))(certify)

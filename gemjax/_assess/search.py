@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gemjax._assess.candidates import Ascent, Candidates, Context
+from gemjax._assess.candidates import Candidates, Context
+from gemjax._assess.gains import Ascent
 from gemjax._numerics.pytree import vary_alike
 
 _GROWTH = 1.5  # of the stretch after a step that went up
@@ -81,14 +82,17 @@ def best_of(pool: Candidates, scores: jax.Array, k: int) -> Candidates:
 
 
 def _stretched(at: Candidates, ascent: Ascent, stretch: jax.Array) -> Candidates:
-    """The EM step, `stretch` times as long; where that is not 1, weights take Newton's length."""
+    """The EM step, `stretch` times as long; where that is not 1, weights take Newton's length.
+
+    Covariances take EM's step as it is: a longer one need not be a covariance.
+    """
     longer = jnp.where(stretch == 1, 1, ascent.stretch)
     weights = at.weights + longer * (ascent.step.weights - at.weights)
     # Inside (0, 1), and no more than ten times closer to an end at once.
     weights = jnp.clip(weights, 0.1 * at.weights, 1 - 0.1 * (1 - at.weights))
     eps = float(jnp.finfo(weights.dtype).eps)
     centres = at.centres + stretch[:, None] * (ascent.step.centres - at.centres)
-    return Candidates(centres, jnp.clip(weights, eps, 1 - eps))
+    return Candidates(centres, jnp.clip(weights, eps, 1 - eps), ascent.step.spread)
 
 
 def value_tolerance(dtype: Any) -> float:

@@ -14,6 +14,7 @@ from gemjax._assess.certificate import certify, checked_price, starting_points
 from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture
 from gemjax._base.settings import setting
+from gemjax._families.covariance import Covariance
 from gemjax._model.statistics import expect
 from gemjax._numerics.finite import safe_divide, safe_log
 from gemjax._numerics.pytree import record
@@ -21,7 +22,9 @@ from gemjax._points.blocks import Blocks, Chunks
 from gemjax._points.target import checked_target
 
 
-def insert(mixture: Mixture, at: Any, *, weight: Any = None) -> Mixture:
+def insert(
+    mixture: Mixture, at: Any, *, weight: Any = None, covariance: Covariance | None = None
+) -> Mixture:
     """Puts a component at a place, in the slot of one that is not needed.
 
     The number of components stays. The pair of components whose merging costs least, by Ward's
@@ -34,13 +37,16 @@ def insert(mixture: Mixture, at: Any, *, weight: Any = None) -> Mixture:
       mixture: n components in d dimensions, n at least 2.
       at: (d,) where, same dtype; for instance a certificate's `birth_at`.
       weight: () of the new component, in [0, 1), traced; 1/n by default.
+      covariance: of the new component, of the mixture's family with one component; for instance
+        a certificate's `birth_covariance`. By default the mean of the others', and always what all
+        share where they do.
 
     Returns:
       a `Mixture` of n components. Differentiable, but for the choice of the pair.
 
     Raises:
       ValueError, TypeError: one component only, a place of another dimension, a weight out of
-        range.
+        range, a covariance of another family.
 
     >>> import gemjax as gj
     >>> stuck = gj.make_mixture([[0.0], [8.9], [9.1]])
@@ -58,11 +64,22 @@ def insert(mixture: Mixture, at: Any, *, weight: Any = None) -> Mixture:
     weight = arrays.scalar("weight", 1 / n if weight is None else weight, dtype, least=0)
     if arrays.is_concrete(weight) and not weight < 1:
         raise ValueError(f"weight must be less than 1, got {float(weight)}")
-    return merge_and_insert(mixture, at, weight)
+    if covariance is None:
+        covariance = mixture.covariance.candidates(1)
+    if type(covariance) is not type(mixture.covariance):
+        raise TypeError(
+            f"covariance must be {type(mixture.covariance).__name__}, as the mixture's, "
+            f"got {type(covariance).__name__}"
+        )
+    covariance.check("covariance", 1, d)
+    covariance = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), covariance)
+    return merge_and_insert(mixture, at, weight, covariance)
 
 
 @functools.partial(jax.jit, inline=True)
-def merge_and_insert(mixture: Mixture, at: jax.Array, weight: jax.Array) -> Mixture:
+def merge_and_insert(
+    mixture: Mixture, at: jax.Array, weight: jax.Array, one: Covariance
+) -> Mixture:
     """`insert` without its checks."""
     means, weights = mixture.means, mixture.weights
     n = len(weights)
@@ -71,6 +88,7 @@ def merge_and_insert(mixture: Mixture, at: jax.Array, weight: jax.Array) -> Mixt
     lighter = jnp.where(weights[i] < weights[j], i, j)
     heavier = i + j - lighter
     covariance = mixture.covariance.merge_and_insert(means, weights, heavier, lighter)
+    covariance = covariance.put(lighter, one)
     share = safe_divide(weights[lighter], weights[i] + weights[j])
     # From the heavier one, so that a component of no weight leaves it exactly where it is.
     merged = means[heavier] + share * (means[lighter] - means[heavier])
@@ -194,7 +212,7 @@ def try_insert(
         num_starts=escape.num_starts,
         num_steps=escape.num_steps,
     )
-    new = merge_and_insert(mixture, found.birth_at, found.birth_weight)
+    new = merge_and_insert(mixture, found.birth_at, found.birth_weight, found.birth_covariance)
     gain = found.loss - expect(jax.lax.stop_gradient(new), blocks).loss
     pays = (gain > found.birth_price) & ~found.birth_optimal
     return jax.tree.map(lambda a, b: jnp.where(pays, a, b), new, mixture), pays

@@ -37,6 +37,7 @@ class Covariance(Node):
 
     has_differences: ClassVar[bool] = False  # whether `differences` is there
     per_component: ClassVar[tuple[str, ...]] = ()
+    # At most one name: parameters that are a covariance times a factor if multiplied by it.
     # For a `gj.Prior`: of the array of one covariance, 0 for a variance (), 1 for variances (d,),
     # 2 for a matrix (d, d); None where the covariance is known. The products among the features
     # or in `squares` are then |x|², x_a², or x_a x_b with a <= b.
@@ -145,6 +146,33 @@ class Covariance(Node):
     ) -> Self:
         """The same, with a candidate for a new component in the place of the latter."""
         return self.merge(means, weights, kept, freed).put(freed, self.candidates(1))
+
+    @property
+    def own(self) -> Any:
+        """(n, …) the parameters of each component's own covariance; None where all have one."""
+        return getattr(self, self.per_component[0]) if self.per_component else None
+
+    def with_own(self, spread: Any) -> Self:
+        """The family with such parameters, and what else it has."""
+        return dataclasses.replace(self, **{self.per_component[0]: spread})  # type: ignore[type-var]
+
+    def scaled(self, factor: jax.Array) -> Self:
+        """The family with each component's own covariance times a factor (n,)."""
+        return self.with_own(factor.reshape(-1, *(1,) * (self.own.ndim - 1)) * self.own)
+
+    def divergence(self, other: Self, d: int) -> jax.Array:
+        """(n,) ½ tr(Σ Σ'⁻¹ + Σ' Σ⁻¹) − d, the symmetrised Kullback-Leibler divergence of each
+        component's covariance from another's (Jeffreys 1946), where they have their own: by how
+        much EM's step for it is known to gain. By default 0: a search then ends with the means'."""
+        return jnp.zeros(())
+
+    def with_floor(self, least: jax.Array) -> Self:
+        """The family, in which no variance is fitted below `least` () either."""
+        floor = getattr(self, "floor", None)
+        if floor is None:
+            return self
+        floor = jnp.maximum(jnp.asarray(floor, least.dtype), least)
+        return dataclasses.replace(self, floor=floor)  # type: ignore[type-var]
 
     def candidates(self, n: int) -> Self:
         """The covariance of n candidates for one more component; by default the components' mean,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gemjax._families.covariance import Covariance, shares
-from gemjax._families.parameters import at_least, check_array, pair, pooled
+from gemjax._families.parameters import at_least, check_array, excess, pair, pooled
 from gemjax._numerics.finite import safe_divide
 from gemjax._numerics.pytree import exported
 
@@ -108,6 +108,9 @@ class Diagonal(Covariance):
 
     def from_free(self, free: Any) -> Self:
         return dataclasses.replace(self, variances=jnp.exp(free))
+
+    def divergence(self, other: Self, d: int) -> jax.Array:
+        return jnp.sum(excess(self.variances, other.variances), axis=1)
 
     def num_parameters(self, n: int, d: int) -> int:
         return n * d

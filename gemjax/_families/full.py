@@ -147,6 +147,14 @@ class Full(Covariance):
     def from_free(self, free: Any) -> Self:
         return dataclasses.replace(self, covariances=from_free(free))
 
+    def divergence(self, other: Self, d: int) -> jax.Array:
+        def trace(a: jax.Array, b: jax.Array) -> jax.Array:
+            white = times(inverse_factor(b), factor(a))
+            return jnp.sum(white * white, axis=(1, 2))
+
+        S, T = self.covariances, other.covariances
+        return 0.5 * (trace(S, T) + trace(T, S)) - d
+
     def num_parameters(self, n: int, d: int) -> int:
         return n * d * (d + 1) // 2
 

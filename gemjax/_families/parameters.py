@@ -17,6 +17,11 @@ def at_least(variances: jax.Array, floor: Any) -> jax.Array:
     return jnp.where(variances > floor, variances, floor)
 
 
+def excess(v: jax.Array, w: jax.Array) -> jax.Array:
+    """½(v/w + w/v) − 1 of variances."""
+    return 0.5 * (v - w) ** 2 / (v * w)
+
+
 def pooled(weights: jax.Array, i: jax.Array, j: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The shares of components i and j in their sum."""
     share = safe_divide(weights[j], weights[i] + weights[j])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -105,13 +104,15 @@ def choose(
     family = type(level.mixture.covariance)
     blocks = as_blocks(everything, len(level.mixture.means), family=family)
     mixture, loss = stages.finish(level.mixture, blocks)
-    cluster = _clusters(mixture, blocks)
     one_more = stages.num_parameters(level) - stages.num_parameters(
         level._replace(size=level.size - 1)
     )
     N_sample = settings.num_points
     price = 0.5 * one_more.astype(N_sample.dtype) * jnp.log(N_sample) / N_sample
     jump = stages.by_height(best.size[chosen], best.height[chosen], price)
+    agree = jump == level.size
+    # On the sample: shares and heights need not be known better.
+    cluster = clusters(mixture, as_blocks(data, len(mixture.means), family=family), agree)
     floored = jnp.any(mixture.covariance.floored(len(cluster)) & (mixture.weights > 0))
     status = jnp.where(floored, int(Status.FLOORED), int(Status.OK))
     status = jnp.where(jnp.isfinite(loss), status, int(Status.DIVERGED)).astype(jnp.int32)
@@ -125,7 +126,7 @@ def choose(
         loss=loss + jnp.sum(jnp.log(scale)),
         criterion=all_criteria[chosen],
         num_by_height=jump,
-        agree=jump == level.size,
+        agree=agree,
         status=status,
         sizes=best.size,
         heights=best.height,
@@ -233,11 +234,6 @@ def _padded(compared: Compared, slots: int, levels: int) -> Compared:
     )
 
 
-@functools.partial(jax.jit, inline=True)
-def _clusters(mixture: Mixture, blocks: Any) -> jax.Array:
-    return clusters(mixture, blocks)
-
-
 def _standardised(target: Any, centre: jax.Array, scale: jax.Array) -> Target:
     """All points in the units of the stages, in memory."""
     if isinstance(target, FileTarget):
@@ -264,6 +260,7 @@ def _in_data_units(
         order = order[: int(size)]
     n, d = len(order), len(scale)
     covariances = family.take(order).matrices(n, d) * (scale[:, None] * scale[None])[None]
+    covariances = 0.5 * (covariances + covariances.swapaxes(1, 2))  # but for rounding they were
     means, logs = centre[None] + scale[None] * mixture.means[order], mixture.log_weights[order]
     own: Any = Full
     if arrays.is_concrete(chosen):

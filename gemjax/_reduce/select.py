@@ -11,6 +11,7 @@ import numpy as np
 
 from gemjax._base import checks
 from gemjax._base.records import Mixture
+from gemjax._families.constrained import AXES
 from gemjax._families.registry import FAMILIES, NAMES
 from gemjax._model.mixture import responsibilities
 from gemjax._numerics.pytree import record
@@ -20,6 +21,8 @@ from gemjax._reduce.choosing import MOST, SAMPLE, choose
 from gemjax._reduce.descent import Merges
 
 CRITERIA = ("bicc", "bic", "icl")
+_DIMENSIONS = 8  # so many points and one are the least per piece, in as many dimensions or more
+_MATRICES = 32  # dimensions up to which families with matrices are tried unasked
 
 
 @record
@@ -95,7 +98,7 @@ def select(
     target: Target | FileTarget,
     key: jax.Array,
     *,
-    families: tuple[str, ...] = tuple(FAMILIES),
+    families: tuple[str, ...] | None = None,
     num_components: int | None = None,
     criterion: str = "bicc",
     num_starts: int | None = None,
@@ -110,7 +113,9 @@ def select(
        their end, without; the best of all families and starts is chosen.
     4. EM on all points, and clusters: components between which there is no valley of the density
        (below 0.95 of the lower peak, along the ridge of Ray and Lindsay 2005) and of which one's
-       points are taken for the other's (5 %, Hennig 2010) make one.
+       points are taken for the other's (2 %, Hennig 2010) make one. Where `agree` is False, so do
+       the pieces of a square, a crescent or a ring: components between which the points have no
+       valley either (below 0.35), if all others are clearly apart (below 0.15).
 
     Pure; under `jit` and `vmap`, over resamples for instance, sizes that otherwise follow what was
     found are the largest, which takes several times as long. Not differentiable.
@@ -119,13 +124,15 @@ def select(
       target: N weighted points in d dimensions, a `Target` or a `FileTarget`. Coordinates may have
         any units; spherical families are round in these.
       key: a JAX random key, for the sample and the seeds.
-      families: static, names of `gj.covariance.family`, each once; mclust's six by default.
+      families: static, names of `gj.covariance.family`, each once; by default mclust's six, and
+        above 32 dimensions the four along the axes, EII, VII, EEI, VVI: matrices have d² numbers.
       num_components: static, where it is known: then only the family is chosen.
       criterion: static; "bic", 2 N loss + p log N for p parameters (Schwarz 1978); "bicc", the
         default, with the price of parameters N/(N − p − 2) times as high (McQuarrie 1999), which
-        keeps mixtures of few points per parameter from being chosen; "icl", BIC + 2 N entropy of
-        the responsibilities (Biernacki, Celeux and Govaert 2000). N is the sample's effective
-        number of points.
+        keeps mixtures of few points per parameter from being chosen: at most about twice as high,
+        unless there are hardly points enough for the moments; "icl", BIC + 2 N entropy of the
+        responsibilities (Biernacki, Celeux and Govaert 2000). N is the sample's effective number
+        of points.
       num_starts: static, how many times the stages 1 to 3 are done; 8 up to 500 points, 3 up to
         2,000, above that 1.
 
@@ -145,13 +152,15 @@ def select(
     """
     target = checked_target("target", target)
     checks.key("key", key)
-    names = _checked(families)
     checks.one_of("criterion", criterion, CRITERIA)
     N, d = target.shape
+    names = _checked(
+        (tuple(FAMILIES) if d <= _MATRICES else AXES) if families is None else families
+    )
     starts = _starts(N) if num_starts is None else num_starts
     starts = checks.count("num_starts", starts)
     size = min(N, SAMPLE)
-    n = int(np.clip(size // (d + 1), min(8, size), MOST))
+    n = int(np.clip(size // (min(d, _DIMENSIONS) + 1), min(8, size), MOST))
     wanted = (1, n)
     if num_components is not None:
         m = checks.count("num_components", num_components)

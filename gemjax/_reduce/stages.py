@@ -137,10 +137,24 @@ def score(level: Level, settings: Settings, criterion: str, unsure: Any = 0.0) -
     p = num_parameters(level).astype(N.dtype)
     price = p * jnp.log(N)
     if criterion == "bicc":
-        price = jnp.where(p + 3 <= N, price * N / jnp.maximum(N - p - 2, 1), jnp.inf)
+        family, d = level.mixture.covariance, level.mixture.means.shape[1]
+        assert isinstance(family, Kind)
+        spent = _spent(family, level.size, d, p, N)
+        price = jnp.where(spent + 3 <= N, price * N / jnp.maximum(N - spent - 2, 1), jnp.inf)
     if criterion == "icl":
         price = price + 2 * N * unsure
     return 2 * N * level.loss + price
+
+
+def _spent(family: Kind, size: jax.Array, d: int, p: jax.Array, N: jax.Array) -> jax.Array:
+    """() how many of the N points the price takes for spent on `size` components: one for each of
+    their p parameters, yet half of the points at most, unless moments alone take more."""
+    number, form = size.astype(p.dtype), family.form
+    shared = number + jnp.asarray((0, 1, d), p.dtype)[form]
+    moments = jnp.where(
+        family.is_shared, shared, number * jnp.asarray((1, 2, d + 1), p.dtype)[form]
+    )
+    return jnp.maximum(jnp.minimum(p, 0.5 * N), moments)
 
 
 class Compared(NamedTuple):

@@ -1,7 +1,7 @@
 """Clusters as unions of components: what a Gaussian cannot be alone, several are together.
 
 Two components belong to one cluster where there is no valley of the density between them, and
-points of one are taken for the other's.
+points of one are taken for the other's; or where they are pieces of one shape.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ import jax
 import jax.numpy as jnp
 
 from gemjax._base.records import Mixture
+from gemjax._families.constrained import Kind
 from gemjax._families.spectrum import inverse_factor, times
 from gemjax._model.densities import component_densities, scale
 from gemjax._model.mixture import log_components
 from gemjax._numerics.finite import safe_divide, safe_exp
 from gemjax._points.blocks import Block, Blocks, Chunks
 from gemjax._points.walk import fold
+from gemjax._reduce.shapes import join_shapes, reach
 
 _PLACES = 15  # along the ridge between two components
 # The density on the way falls to no less than this share of the lower peak, and this share of a
@@ -29,26 +31,32 @@ _CONFUSED = 0.02
 _MUCH_LOWER = 0.1
 
 
-def clusters(mixture: Mixture, blocks: Blocks | Chunks) -> jax.Array:
+@jax.jit
+def clusters(mixture: Mixture, blocks: Blocks | Chunks, agree: jax.Array) -> jax.Array:
     """(n,) int32, the number of the cluster that each component is in, from 0, heaviest first.
 
     What has a peak much lower than another joins one such component at most, the one that takes
-    most of its points; so a wide component under several others does not make one of them. A
-    component without weight is in cluster 0.
+    most of its points; so a wide component under several others does not make one of them. Where
+    the heights of mergings do not `agree` () that components are clusters, they may be pieces of
+    shapes, too. A component without weight is in cluster 0.
     """
     height, peak = valleys(mixture)
     n, alive = len(peak), mixture.weights > 0
     confused = confusion(mixture, blocks)
     confused = confused + confused.T
-    joins = (height >= _VALLEY) & (confused >= _CONFUSED) & alive[:, None] & alive[None]
+    touch = (confused >= _CONFUSED) & alive[:, None] & alive[None]
+    joins = (height >= _VALLEY) & touch
     lower = peak[:, None] < peak[None] + math.log(_MUCH_LOWER)
+    alike = ~lower & ~lower.T
     score = jnp.where(joins & lower, confused, -1)
     one = jax.nn.one_hot(jnp.argmax(score, axis=1), n, dtype=bool) & joins & lower
-    linked = (joins & ~lower & ~lower.T) | one | one.T | jnp.eye(n, dtype=bool)
-    reached = linked.astype(mixture.means.dtype)
-    for _ in range(n.bit_length()):
-        reached = jnp.minimum(times(reached, reached), 1)
-    first = jnp.argmax(reached > 0, axis=1)
+    linked = (joins & alike) | one | one.T
+    reached = jax.lax.cond(
+        agree,
+        lambda: reach(linked),
+        lambda: join_shapes(mixture, blocks, linked, confused, touch & alike),
+    )
+    first = jnp.argmax(reached, axis=1)
     weight = jax.ops.segment_sum(mixture.weights, first, n)
     rank = jnp.argsort(jnp.argsort(-weight, stable=True), stable=True).astype(jnp.int32)
     return jnp.where(alive, rank[first], 0)
@@ -63,16 +71,27 @@ def valleys(mixture: Mixture) -> tuple[jax.Array, jax.Array]:
     density is that of the whole mixture.
     """
     n, d = mixture.means.shape
-    inverse = inverse_factor(mixture.covariance.matrices(n, d).astype(mixture.means.dtype))
-    precision = times(inverse.swapaxes(1, 2), inverse)
-    pull = times(precision, mixture.means[:, :, None])[:, :, 0]
-    t = jnp.linspace(0, 1, _PLACES, dtype=pull.dtype)
+    t = jnp.linspace(0, 1, _PLACES, dtype=mixture.means.dtype)
+    family = mixture.covariance
+    assert isinstance(family, Kind)
+    if family.spread.ndim == 2:
+        precision = 1 / family.spread
+        pull = precision * mixture.means
+    else:
+        inverse = inverse_factor(family.spread)
+        precision = times(inverse.swapaxes(1, 2), inverse)
+        pull = times(precision, mixture.means[:, :, None])[:, :, 0]
+
+    def between(a: jax.Array, b: jax.Array) -> jax.Array:
+        s = t.reshape(1, -1, *(1,) * (b.ndim - 1))
+        return (1 - s) * a[None, None] + s * b[:, None]
 
     def from_one(i: jax.Array) -> jax.Array:
-        a, b = (1 - t)[None, :, None, None], t[None, :, None, None]
-        matrix = a * precision[i][None, None] + b * precision[:, None]
-        vector = a[..., 0] * pull[i][None, None] + b[..., 0] * pull[:, None]
-        ridge = jnp.linalg.solve(matrix, vector[..., None])[..., 0]
+        matrix, vector = between(precision[i], precision), between(pull[i], pull)
+        if matrix.ndim == 3:
+            ridge = vector / matrix
+        else:
+            ridge = jnp.linalg.solve(matrix, vector[..., None])[..., 0]
         logs = _log_density(mixture, ridge.reshape(-1, d)).reshape(n, _PLACES)
         highest = jax.lax.associative_scan(jnp.maximum, logs, axis=1)
         behind = jax.lax.associative_scan(jnp.maximum, logs, axis=1, reverse=True)
