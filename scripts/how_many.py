@@ -37,8 +37,14 @@ NAMES = {
     "faithful": ["eruption (minutes)", "waiting time (minutes)"],
     "galaxies": ["velocity (km/s)"],
     "tails": ["x", "y"],
+    "squares": ["x", "y"],
 }
-TITLES = {"faithful": "Old Faithful", "galaxies": "galaxies", "tails": "heavy tails"}
+TITLES = {
+    "faithful": "Old Faithful",
+    "galaxies": "galaxies",
+    "tails": "heavy tails",
+    "squares": "four squares",
+}
 
 
 def main() -> None:
@@ -49,7 +55,7 @@ def main() -> None:
     path = parser.parse_args().write
     jax.config.update("jax_enable_x64", True)
     data = {name: read(name) for name in ("faithful", "galaxies")}
-    data["tails"] = heavy_tails(0)[0]
+    data |= {"tails": heavy_tails(0)[0], "squares": squares()}
     found = {
         (name, criterion): select(points, criterion=criterion)
         for name, points in data.items()
@@ -57,6 +63,7 @@ def main() -> None:
     }
     tables = {
         "criteria": criteria_table(found),
+        "certificates": certificate_table(data, found),
         "tails": tails_table(),
         "limits": limits_table(),
     }
@@ -98,6 +105,13 @@ def heavy_tails(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return centres[label] + rng.normal(size=(900, 2)) / narrow[:, None], label
 
 
+def squares() -> np.ndarray:
+    """1,000 points in four squares of side one, evenly filled."""
+    rng = np.random.default_rng(0)
+    corners = 3.0 * np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
+    return corners[rng.integers(4, size=1000)] + rng.uniform(size=(1000, 2))
+
+
 def criteria_table(found: dict[tuple[str, str], gj.Selection]) -> str:
     """What each criterion chooses of the examples."""
     rows = [[TITLES[name], f'"{criterion}"', *answer(s)] for (name, criterion), s in found.items()]
@@ -113,6 +127,18 @@ def answer(found: gj.Selection) -> list[str]:
         str(int(found.num_by_height)),
         "yes" if found.agree else "no",
     ]
+
+
+def certificate_table(
+    data: dict[str, np.ndarray], found: dict[tuple[str, str], gj.Selection]
+) -> str:
+    """Whether one more component would pay in the fits chosen."""
+    rows = []
+    for name, points in data.items():
+        c = gj.certificate(found[name, "bicc"].mixture, gj.empirical(points), jax.random.key(1))
+        told = "yes" if c.birth_optimal else "no"
+        rows.append([TITLES[name], f"{c.birth_gain:.4f}", f"{c.birth_price:.4f}", told])
+    return table(["data", "`birth_gain`", "`birth_price`", "`birth_optimal`"], rows)
 
 
 def tails_table() -> str:
@@ -167,16 +193,16 @@ def limits_table() -> str:
 
 def hard_cases() -> Iterator[tuple[str, int, np.ndarray]]:
     rng = np.random.default_rng(0)
-    yield "a square, evenly filled", 1, rng.uniform(size=(1000, 2))
-    corners = 3.0 * np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
-    yield "four such squares", 4, corners[rng.integers(4, size=1000)] + rng.uniform(size=(1000, 2))
+    yield "a square alone", 1, rng.uniform(size=(1000, 2))
     turn = np.pi * rng.uniform(size=600)
     upper = np.arange(600) % 2 == 0
     moons = np.stack([np.cos(turn), np.sin(turn)], axis=1)
     moons = np.where(upper[:, None], moons, np.array([1, 0.5]) - moons)
-    yield "two moons", 2, moons + 0.08 * rng.normal(size=moons.shape)
+    noise = rng.normal(size=moons.shape)
+    yield "two moons", 2, moons + 0.08 * noise
+    yield "two moons, blurred", 2, moons + 0.2 * noise
     for N in (30, 60):
-        means = 1.5 * rng.normal(size=(3, 20))
+        means = 0.7 * rng.normal(size=(3, 20))
         yield "three round clusters", 3, means[np.arange(N) % 3] + rng.normal(size=(N, 20))
 
 
@@ -188,7 +214,7 @@ def pictures(
         yield f"{name}_clusters", cluster_figures.clusters(chosen, points, NAMES[name])
         if name != "galaxies":
             yield f"{name}_tree", selection_figures.tree(chosen)
-        if name != "tails":
+        if name in ("faithful", "galaxies"):
             yield f"{name}_criteria", selection_figures.criteria(chosen)
     rng = np.random.default_rng(5)
     means = 4 * rng.normal(size=(6, 8))
