@@ -26,7 +26,7 @@ def test_python_block_runs(code, tmp_path):
 
 
 def test_all_blocks_are_accounted_for():
-    assert len(PYTHON) == 3
+    assert len(PYTHON) == 4
     assert [code.split("&&")[-1].split()[:2] for code in BASH] == [
         [".venv/bin/gemjax", "run"],
         [".venv/bin/python", "-m"],

@@ -108,6 +108,8 @@ def _certificate(at: Case, found: gj.Certificate) -> dict[str, Any]:
     """A certificate of one fit as numbers, its places in the data's units."""
     values: dict[str, Any] = {}
     for field in dataclasses.fields(found):
+        if field.name == "birth_covariance":  # the identity, here
+            continue
         value = np.asarray(getattr(found, field.name))[0]
         if value.ndim:
             values[field.name] = at.units.to_data(value).tolist()
