@@ -1,5 +1,6 @@
 """A record that all configured figures can be drawn from, and what a test reads of them."""
 
+from itertools import combinations
 from pathlib import Path
 
 import matplotlib as mpl
@@ -67,3 +68,21 @@ def drawn(spec, record=RECORD):
 
 def labels(figure):
     return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def touching(figure):
+    """Pairs of texts of a rendered figure that lie over each other."""
+    figure.canvas.draw()
+    unseen = set()
+    for axes in figure.axes:
+        for k, axis in enumerate((axes.xaxis, axes.yaxis)):
+            low, high = sorted(axis.get_view_interval())
+            # matplotlib keeps labels of ticks outside of the range, and does not draw them.
+            labels = axis.get_ticklabels(which="both")
+            unseen |= {t for t in labels if not low <= t.get_position()[k] <= high}
+    texts = [
+        text for text in figure.findobj(mpl.text.Text)
+        if text.get_visible() and text.get_text().strip() and text not in unseen
+    ]  # fmt: skip
+    boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
+    return [(a, b) for (a, x), (b, y) in combinations(boxes, 2) if x.overlaps(y)]

@@ -1,269 +1,214 @@
-"""The pictures of a selection: how components merge, what was compared, and the clusters."""
+"""The clusters that `select` found, on the points: curves, ellipses, a matrix of projections."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+import matplotlib.patheffects as effects
 import numpy as np
+from matplotlib.collections import LineCollection
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.patches import Ellipse
+from matplotlib.ticker import MaxNLocator
 
 import gemjax as gj
-from gemjax.cli.report.canvas import (
-    COLOURS,
-    colours,
-    legend,
-    new_axes,
-    new_figure,
-    plain,
-    tidy,
-)
+from gemjax.cli.report.canvas import COLOURS, new_axes, new_figure, plain
+from gemjax.cli.report.directions import Directions, discriminant, ellipse
 
-_CLUSTER_COLOURS = COLOURS[:6]  # black is for text; more clusters than these are told by number
-_MOST_POINTS = 5000  # drawn
-_MOST_DIRECTIONS = 4
-_NEAR = 10.0  # differences of a criterion up to which the axis is linear
+MOST_POINTS = 6_000  # that are drawn one by one
+_SHARE = 0.9  # of a component's points, that its ellipse holds
+_SPACING = 0.045  # of a panel: numbers closer than that would touch
+_PALETTE = COLOURS[:6]  # without black, which is for numbers
 
 
-class Join(NamedTuple):
-    """One merging in a dendrogram: where the two branches are and end, and its height."""
+def clusters(
+    selection: gj.Selection, points: np.ndarray, columns: Sequence[str] | None = None
+) -> Figure:
+    """Points (N, d) and the components found, in the colours of their clusters.
 
-    left: tuple[float, float]
-    right: tuple[float, float]
-    height: float
-
-
-def joins_of(kept: np.ndarray, freed: np.ndarray, heights: np.ndarray) -> list[Join]:
-    """The mergings from many components to one, leaves at 0, 1, … so that no branches cross.
-
-    Row k of kept, freed and heights (n,) is the merging that left k + 1 components, kept < 0 if
-    there was none. A merging that cost less than one before it stands as high as that.
+    For d = 1 a density, for d = 2 ellipses, for more of them ellipses in the directions along
+    which the components lie farthest apart. Numbers are those of `Selection.predict`.
     """
-    rows = [int(k) for k in np.flatnonzero(kept >= 0)[::-1]]
-    below: dict[int, Any] = {}
-    for k in rows:
-        i, j = int(kept[k]), int(freed[k])
-        below[i] = (below.get(i, i), below.get(j, j))
-    if not rows:
-        return []
-    place: dict[int, float] = {}
-
-    def visit(node: Any) -> None:
-        stack = [node]
-        while stack:
-            node = stack.pop()
-            if isinstance(node, tuple):
-                stack += [node[1], node[0]]
-            else:
-                place[node] = float(len(place))
-
-    visit(below[int(kept[rows[-1]])])
-    at = {slot: (x, 0.0) for slot, x in place.items()}
-    highest, joins = 0.0, []
-    for k in rows:
-        i, j = int(kept[k]), int(freed[k])
-        if i not in at or j not in at:  # a branch that was cut off before the end
-            continue
-        highest = max(highest, float(heights[k]))
-        joins.append(Join(at[i], at[j], highest))
-        at[i] = (0.5 * (at[i][0] + at[j][0]), highest)
-    return joins
-
-
-def tree(selection: gj.Selection) -> Figure:
-    """The dendrogram of the family chosen, and where it is cut."""
-    kept, freed, heights = (np.asarray(leaf) for leaf in (
-        selection.merges.kept, selection.merges.freed, selection.merges.height
-    ))  # fmt: skip
-    figure, axes = new_axes(7.5, 5)
-    joins = joins_of(kept, freed, heights)
-    m, jump = int(selection.num_components), int(selection.num_by_height)
-    axes.set(xticks=[], ylabel="cost of merging (nats per point)")
-    axes.set_title(f"How components merge: {selection.family_name}, {m} chosen")
-    if not joins:
-        axes.text(
-            0.5, 0.5, "one component: nothing to merge", ha="center", transform=axes.transAxes
-        )
-        return figure
-    least = 0.5 * min(join.height for join in joins if join.height > 0)
-    # The last m − 1 mergings are those that are not done.
-    apart = {"kept apart": joins[len(joins) - m + 1 :], "merged": joins[: len(joins) - m + 1]}
-    for (told, some), colour in zip(apart.items(), (COLOURS[1], "0.35"), strict=True):
-        for (a, low), (b, lower), height in some:
-            x, y = [a, a, b, b], np.maximum([low, height, height, lower], least)
-            axes.plot(x, y, color=colour, lw=1.4)
-        if some:
-            axes.plot([], [], color=colour, lw=1.4, label=told)
-    axes.set(yscale="log", ylim=(least, 2 * joins[-1].height))
-    axes.grid(visible=False, axis="x")
-    if jump != m and jump <= len(joins):
-        done, undone = joins[-jump].height, 2 * joins[-1].height
-        if jump > 1:
-            undone = joins[1 - jump].height
-        axes.axhline(
-            np.sqrt(done * undone), color=COLOURS[0], ls="--", lw=1.6,
-            label=f"from {jump} components on merging is expensive",
-        )  # fmt: skip
-    legend(figure, [axes])
-    tidy(figure)
-    return figure
-
-
-def criteria(selection: gj.Selection) -> Figure:
-    """What each number of components costs in each family, above the best."""
-    figure, axes = new_axes(7.5, 5)
-    sizes, values = np.asarray(selection.sizes), np.asarray(selection.criteria)
-    best = np.asarray(selection.best_criteria)
-    lowest = values[np.isfinite(values)].min()
-    for f, (name, colour) in enumerate(zip(selection.families, colours(len(best)), strict=True)):
-        known = np.isfinite(values[f])
-        if not known.any():
-            continue
-        chosen = f == int(selection.family)
-        behind = best[f] - best.min()
-        told = "chosen" if chosen else f"+{behind:.1f}" if np.isfinite(behind) else "out"
-        axes.plot(
-            sizes[f][known], values[f][known] - lowest, color=colour, marker="o", ms=3.5,
-            lw=2.6 if chosen else 1.4, label=f"{name} ({told})", zorder=3 if chosen else 2,
-        )  # fmt: skip
-    m = int(selection.num_components)
-    axes.axvline(m, color="0.5", ls="--", lw=1.2, zorder=1)
-    axes.set_yscale("symlog", linthresh=_NEAR)
-    axes.set(
-        xlabel="components", ylabel="criterion above the best on the way",
-        title=f"Which family, how many: {selection.family_name}, {m}",
-    )  # fmt: skip
-    axes.set_ylim(bottom=-1)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    legend(figure, [axes])
-    return figure
-
-
-def clusters(points: np.ndarray, selection: gj.Selection, columns: Sequence[str]) -> Figure:
-    """Points (N, d) by cluster, and the components: density, ellipses, or discriminant directions.
-
-    Ellipses are where a component's density is exp(−2) of its peak: 86 % of it in two dimensions.
-    """
-    points = np.asarray(points)
-    label = np.asarray(selection.predict(np.asarray(points, selection.mixture.means.dtype)))
-    found = _arrays(selection)
-    title = f"{int(selection.num_clusters)} clusters of {len(points):,} points"
-    if points.shape[1] == 1:
-        figure = _density(points[:, 0], found, plain(columns[0]))
+    points = np.asarray(points, float).reshape(len(points), -1)
+    d = points.shape[1]
+    names = [plain(name) for name in columns or [f"coordinate {i + 1}" for i in range(d)]]
+    if d == 1:
+        figure = _density(selection, points, names[0])
+    elif d == 2:
+        unchanged = Directions(np.zeros(2), np.eye(2), np.ones(2), np.ones(2))
+        figure, axes = new_axes(7.5, 6.6)
+        _panel(axes, selection, points, _labels(selection, points), unchanged, (0, 1))
+        axes.set(xlabel=names[0], ylabel=names[1])
+    else:
+        figure = _matrix(selection, points, names if columns else None)
+    title = _title(selection, len(points))
+    if len(figure.axes) == 1:
         figure.axes[0].set_title(title)
-        return figure
-    rng = np.random.default_rng(0)
-    some = rng.permutation(len(points))[:_MOST_POINTS]
-    points, label = points[some], label[some]
-    if points.shape[1] == 2:
-        figure, axes = new_axes(7.5, 7)
-        _plane(axes, points, label, found)
-        axes.set(xlabel=plain(columns[0]), ylabel=plain(columns[1]), title=title)
-        return figure
-    directions = discriminants(found.means, found.weights, found.covariances)
-    found = found._replace(
-        means=found.means @ directions, covariances=directions.T @ found.covariances @ directions
-    )
-    points, k = points @ directions, directions.shape[1]
-    figure = new_figure(2.2 + 2.6 * (k - 1), 2.0 + 2.6 * (k - 1))
-    grid = figure.subplots(k - 1, k - 1, squeeze=False, sharex="col", sharey="row")
-    for (row, axes_row), column in itertools.product(enumerate(grid), range(k - 1)):
-        axes = axes_row[column]
-        if column > row:
-            axes.remove()
-            continue
-        pair = [column, row + 1]
-        _plane(axes, points[:, pair], label, found.of(pair))
-        if row == k - 2:
-            axes.set_xlabel(f"direction {column + 1}")
-        if column == 0:
-            axes.set_ylabel(f"direction {row + 2}")
-    figure.suptitle(f"{title}\nalong the directions that tell them apart best")
+    else:
+        figure.suptitle(title, fontsize=15)
     return figure
 
 
-def discriminants(means: np.ndarray, weights: np.ndarray, covariances: np.ndarray) -> np.ndarray:
-    """(d, k) directions with the most variance between components for that within (Fisher 1936;
-    Rao 1948), k <= 4, each of standard deviation one within; at least two."""
-    centre = weights @ means
-    between = ((means - centre).T * weights) @ (means - centre)
-    within = np.einsum("n,nab->ab", weights, covariances)
-    factor = np.linalg.cholesky(within)
-    inverse = np.linalg.inv(factor)
-    values, vectors = np.linalg.eigh(inverse @ between @ inverse.T)
-    order = np.argsort(values)[::-1]
-    rank = min(len(means) - 1, _MOST_DIRECTIONS, means.shape[1])
-    return inverse.T @ vectors[:, order[: max(2, rank)]]
+def _title(selection: gj.Selection, N: int) -> str:
+    n, m = int(selection.num_components), int(selection.num_clusters)
+    told = f"{n} component{'s' if n > 1 else ''} in {m} cluster{'s' if m > 1 else ''}"
+    return f"{told}, {N:,} points"
 
 
-class _Found(NamedTuple):
-    """A mixture in NumPy: means (n, d), weights (n,), covariances (n, d, d), clusters (n,)."""
-
-    means: np.ndarray
-    weights: np.ndarray
-    covariances: np.ndarray
-    cluster: np.ndarray
-
-    def of(self, pair: list[int]) -> _Found:
-        covariances = self.covariances[:, pair][:, :, pair]
-        return self._replace(means=self.means[:, pair], covariances=covariances)
-
-
-def _arrays(selection: gj.Selection) -> _Found:
-    mixture, (n, d) = selection.mixture, selection.mixture.means.shape
-    covariances = np.asarray(mixture.covariance.matrices(n, d), float)
-    means, weights = np.asarray(mixture.means, float), np.asarray(mixture.weights, float)
-    return _Found(means, weights, covariances, np.asarray(selection.cluster))
+def colours_of(centres: np.ndarray) -> list[str]:
+    """A colour per cluster (m, d): each in turn the one whose clusters so far are farthest away."""
+    centres = centres / np.where(np.ptp(centres, axis=0) > 0, np.ptp(centres, axis=0), 1)
+    given: list[int] = []
+    for centre in centres:
+        far = [
+            min(
+                (float(np.linalg.norm(centre - c)) for c, g in zip(centres, given, strict=False)
+                 if g == colour),
+                default=np.inf,
+            )
+            for colour in range(len(_PALETTE))
+        ]  # fmt: skip
+        given.append(int(np.argmax(far)))
+    return [_PALETTE[colour] for colour in given]
 
 
-def _colour(cluster: int) -> str:
-    return _CLUSTER_COLOURS[cluster % len(_CLUSTER_COLOURS)]
+def _labels(selection: gj.Selection, points: np.ndarray) -> np.ndarray | None:
+    """(N,) the cluster of each point; None where they are too many to be drawn one by one."""
+    if len(points) > MOST_POINTS:
+        return None
+    return np.asarray(selection.predict(np.asarray(points, selection.mixture.means.dtype)))
 
 
-def _plane(axes: Any, points: np.ndarray, label: np.ndarray, found: _Found) -> None:
-    """Points (N, 2) and ellipses, and the number of each cluster where there are many."""
-    size = float(np.clip(2e4 / len(points), 3, 14))
-    axes.scatter(
-        *points.T, s=size, color=[_colour(c) for c in label], alpha=0.45, lw=0, rasterized=True
-    )
-    many = found.cluster.max() >= len(_CLUSTER_COLOURS)
-    for mean, covariance, cluster in zip(
-        found.means, found.covariances, found.cluster, strict=True
-    ):
-        axes.add_patch(ellipse(mean, covariance, ec=_colour(cluster), fc="none", lw=1.8))
-    if many:
-        for cluster in range(found.cluster.max() + 1):
-            inside = found.cluster == cluster
-            at = np.average(found.means[inside], axis=0, weights=found.weights[inside])
-            axes.text(
-                *at, str(cluster), ha="center", va="center", fontsize=9, clip_on=True,
-                bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.7},
-            )  # fmt: skip
-    axes.autoscale_view()
+def _centres(selection: gj.Selection) -> np.ndarray:
+    """(m, d) the mean of each cluster's heaviest component."""
+    cluster = np.asarray(selection.cluster)
+    first = [int(np.argmax(cluster == c)) for c in range(int(selection.num_clusters))]
+    return np.asarray(selection.mixture.means, float)[first]
 
 
-def ellipse(mean: np.ndarray, covariance: np.ndarray, **style: Any) -> Ellipse:
-    """Two standard deviations about a mean in the plane."""
-    values, vectors = np.linalg.eigh(covariance)
-    angle = np.degrees(np.arctan2(vectors[1, 1], vectors[0, 1]))
-    long, short = 4 * np.sqrt(np.maximum(values[1], 0)), 4 * np.sqrt(np.maximum(values[0], 0))
-    return Ellipse((mean[0], mean[1]), long, short, angle=angle, **style)
-
-
-def _density(x: np.ndarray, found: _Found, column: str) -> Figure:
+def _density(selection: gj.Selection, points: np.ndarray, column: str) -> Figure:
+    """A histogram, the density, and the part of it that each cluster has."""
     figure, axes = new_axes(7.5, 4.8)
-    bins = int(np.clip(np.sqrt(len(x)) * 3, 10, 120))
-    axes.hist(x, bins=bins, density=True, color="0.85", label="data")
-    deviations = np.sqrt(found.covariances[:, 0, 0])
-    margin = 2 * deviations.max()
-    line = np.linspace(x.min() - margin, x.max() + margin, 1000)
-    apart = (line[:, None] - found.means[:, 0]) / deviations
-    parts = found.weights * np.exp(-0.5 * apart**2) / (deviations * np.sqrt(2 * np.pi))
-    for part, cluster in zip(parts.T, found.cluster, strict=True):
-        axes.fill_between(line, part, color=_colour(cluster), alpha=0.45, lw=0)
-    axes.plot(line, parts.sum(1), color="black", lw=1.6, label="fitted density")
-    axes.set(xlabel=column, ylabel=f"density (per unit of {column})")
-    axes.legend(loc="upper right")
+    x = points[:, 0]
+    wide = 0.1 * max(float(np.ptp(x)), 1e-12)
+    line = np.linspace(x.min() - wide, x.max() + wide, 1001)
+    grid = np.asarray(line[:, None], selection.mixture.means.dtype)
+    density = np.exp(np.asarray(gj.log_density(selection.mixture, grid)))
+    bins = int(np.clip(2.5 * np.sqrt(len(x)), 10, 100))
+    axes.hist(x, bins=bins, density=True, color="0.85", zorder=1)
+    if len(x) <= MOST_POINTS:
+        axes.plot(x, np.zeros(len(x)), "|", color="black", ms=9, alpha=0.5, zorder=6)
+    shares = np.asarray(selection.probabilities(grid))
+    alone = np.asarray(gj.responsibilities(selection.mixture, grid))
+    cluster = np.asarray(selection.cluster)
+    colours = colours_of(_centres(selection))
+    for c, colour in enumerate(colours):
+        part = density * shares[:, c]
+        axes.fill_between(line, part, color=colour, alpha=0.3, lw=0, zorder=3)
+        axes.plot(line, part, color=colour, lw=1.6, zorder=4)
+        inside = np.flatnonzero(cluster == c)
+        for i in inside if len(inside) > 1 else []:
+            axes.plot(line, density * alone[:, i], "--", color=colour, lw=1.0, zorder=4)
+    axes.plot(line, density, color="black", lw=2, zorder=5)
+    top = 1.12 * max(float(density.max()), axes.get_ylim()[1] / 1.05)
+    peaks = [int(np.argmax(density * shares[:, c])) for c in range(len(colours))]
+    places = np.stack([line[peaks], density[peaks] + 0.03 * top], axis=1)
+    _numbers(axes, places, (line[0], line[-1]), (0, top))
+    axes.set(xlabel=column, ylabel="density", xlim=(line[0], line[-1]), ylim=(0, top), yticks=[])
     return figure
+
+
+def _panel(
+    axes: Any, selection: gj.Selection, points: np.ndarray, label: np.ndarray | None,
+    directions: Directions, pair: tuple[int, int],
+) -> None:  # fmt: skip
+    """Two of the directions: points, an ellipse per component, a number per cluster."""
+    two = [*pair]
+    shown = directions.of(points)[:, two]
+    mixture, cluster = selection.mixture, np.asarray(selection.cluster)
+    n, d = mixture.means.shape
+    matrices = np.asarray(mixture.covariance.matrices(n, d), float)
+    vectors = directions.vectors[:, two]
+    means = directions.of(np.asarray(mixture.means, float))[:, two]
+    centres = _centres(selection)
+    colours = np.asarray(colours_of(centres))
+    if label is not None:
+        size = float(np.clip(2e4 / len(points), 5, 18))
+        axes.scatter(*shown.T, s=size, c=colours[label], lw=0, alpha=0.55, rasterized=True)
+    else:
+        bins = int(np.clip(0.4 * np.sqrt(len(points)), 60, 220))
+        axes.hist2d(*shown.T, bins=bins, cmap="Greys", norm=PowerNorm(0.5), cmin=1, rasterized=True)
+    outlines = [
+        ellipse(mean, vectors.T @ matrix @ vectors, _SHARE)
+        for mean, matrix in zip(means, matrices, strict=True)
+    ]
+    edges = LineCollection(outlines, colors=list(colours[cluster]), linewidths=1.8, zorder=3)
+    edges.set_path_effects([effects.withStroke(linewidth=3.2, foreground="white", alpha=0.8)])
+    axes.add_collection(edges)
+    low, high = shown.min(axis=0), shown.max(axis=0)
+    width = np.where(high > low, high - low, 1)
+    # Whole ellipses, unless one is so wide that the points would become small.
+    ends = np.concatenate(outlines)
+    low = np.clip(ends.min(axis=0), low - 0.2 * width, low) - 0.03 * width
+    high = np.clip(ends.max(axis=0), high, high + 0.2 * width) + 0.03 * width
+    limits = np.stack([low, high], axis=1)
+    axes.set(xlim=limits[0], ylim=limits[1])
+    _numbers(axes, directions.of(centres)[:, two], *limits)
+
+
+def _numbers(axes: Any, places: np.ndarray, xlim: Any, ylim: Any) -> None:
+    """Numbers of clusters, the heaviest first; one that would touch another is left out."""
+    span = np.array([xlim[1] - xlim[0], ylim[1] - ylim[0]])
+    taken: list[np.ndarray] = []
+    for c, place in enumerate(places):
+        if all(np.abs((place - other) / span).max() > _SPACING for other in taken):
+            taken.append(place)
+            axes.text(
+                *place, str(c), ha="center", va="center", fontsize=11, weight="bold", zorder=6,
+                path_effects=[effects.withStroke(linewidth=3, foreground="white")],
+            )  # fmt: skip
+
+
+def _matrix(selection: gj.Selection, points: np.ndarray, columns: list[str] | None) -> Figure:
+    """Every pair of up to four discriminant directions."""
+    mixture = selection.mixture
+    n, d = mixture.means.shape
+    matrices = np.asarray(mixture.covariance.matrices(n, d), float)
+    means, weights = np.asarray(mixture.means, float), np.asarray(mixture.weights, float)
+    found = discriminant(means, weights, matrices)
+    k = found.vectors.shape[1]
+    names = [f"direction {i + 1} ({share:.0%})" for i, share in enumerate(found.share)]
+    if columns:
+        names = [f"{a}\n{b}" for a, b in zip(names, _meant(found, points, columns), strict=True)]
+    label = _labels(selection, points)
+    side = 6.4 if k == 2 else 1.2 + 3.1 * (k - 1)
+    figure = new_figure(side + 0.6, side)
+    panels = figure.subplots(k - 1, k - 1, squeeze=False, sharex="col", sharey="row")
+    for row in range(k - 1):
+        for column in range(k - 1):
+            axes = panels[row, column]
+            if column > row:
+                axes.remove()
+                continue
+            _panel(axes, selection, points, label, found, (column, row + 1))
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(MaxNLocator(5, integer=True))
+            if row == k - 2:
+                axes.set_xlabel(names[column])
+            if column == 0:
+                axes.set_ylabel(names[row + 1])
+    return figure
+
+
+def _meant(found: Directions, points: np.ndarray, columns: list[str]) -> list[str]:
+    """For each direction the two columns that go with it most, and their correlations."""
+    d = len(columns)
+    both = np.concatenate([points, found.of(points)], axis=1)
+    with np.errstate(invalid="ignore"):
+        together = np.nan_to_num(np.corrcoef(both.T)[:d, d:])
+    most = np.argsort(-np.abs(together), axis=0, kind="stable")[:2].T
+    return [
+        ", ".join(f"{columns[a]} {together[a, i]:+.1f}" for a in pair)
+        for i, pair in enumerate(most)
+    ]
