@@ -126,6 +126,7 @@ def select(
       key: a JAX random key, for the sample and the seeds.
       families: static, names of `gj.covariance.family`, each once; by default mclust's six, and
         above 32 dimensions the four along the axes, EII, VII, EEI, VVI: matrices have d² numbers.
+        In one dimension the first of those that are the same there.
       num_components: static, where it is known: then only the family is chosen.
       criterion: static; "bic", 2 N loss + p log N for p parameters (Schwarz 1978); "bicc", the
         default, with the price of parameters N/(N − p − 2) times as high (McQuarrie 1999), which
@@ -157,6 +158,10 @@ def select(
     names = _checked(
         (tuple(FAMILIES) if d <= _MATRICES else AXES) if families is None else families
     )
+    if d == 1:  # there are two forms: one variance for all, or one for each
+        names = tuple(
+            name for i, name in enumerate(names) if name[0] not in {one[0] for one in names[:i]}
+        )
     starts = _starts(N) if num_starts is None else num_starts
     starts = checks.count("num_starts", starts)
     size = min(N, SAMPLE)

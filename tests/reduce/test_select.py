@@ -143,3 +143,11 @@ def test_resamples_at_once():
 def test_errors(more, message):
     with pytest.raises(ValueError, match=message):
         gj.select(gj.empirical([[0.0], [1.0], [2.0], [3.0]]), KEY, **more)
+
+
+def test_in_one_dimension_there_are_two_forms():
+    points = np.random.default_rng(0).normal(size=(60, 1))
+    target = gj.empirical(np.concatenate([points, points + 9.0]))
+    found = gj.select(target, KEY, families=("VVV", "EEE", "VII", "EII"), num_starts=1)
+    assert found.families == ("VVV", "EEE")
+    assert int(found.num_components) == 2
