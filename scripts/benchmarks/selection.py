@@ -159,11 +159,12 @@ def markdown(result: dict[str, Any]) -> str:
         f"EM at {result['points']:,} points, d = {D}, n = {COMPONENTS}:",
         text,
         f"`select` at equal number and family on {len(excess)} random problems (d from 1 to 30, 3 "
-        f"to 12 clusters), against the best of ten starts of scikit-learn: the loss is lower by more "
-        f"than {MARGIN:g} nats per point in {lower}, higher in {higher} (by at most "
+        "to 12 clusters), against the best of ten starts of scikit-learn: the loss is lower by "
+        f"more than {MARGIN:g} nats per point in {lower}, higher in {higher} (by at most "
         f"{max(excess.max(), 0):.4f}), the same in the others. Time over scikit-learn's: "
         f"{measure.cell(ratio)}.",
         f"{g['points']:,} points of {GRID * GRID} clusters on a grid, nothing given: {g['found']} "
         f"components, {g['missed']} clusters missed, in {g['time']:.2f} of the time of "
-        f"scikit-learn with number and family given and one start, which misses {g['missed by scikit-learn']}.",
+        "scikit-learn with number and family given and one start, which misses "
+        f"{g['missed by scikit-learn']}.",
     ])  # fmt: skip
