@@ -14,6 +14,11 @@ from sklearn.mixture._gaussian_mixture import _compute_precision_cholesky
 import gemjax as gj
 
 NAMES = ["EII", "VII", "EEI", "VVI", "EEE", "VVV"]
+# Of what takes long: a shared and an own covariance always, the others among the slow tests.
+LONG = [
+    name if name in ("EEE", "VVI") else pytest.param(name, marks=pytest.mark.slow)
+    for name in NAMES
+]
 SKLEARN = {"VII": "spherical", "VVI": "diag", "EEE": "tied", "VVV": "full"}
 KEY = jax.random.key(0)
 N, D, K = 321, 3, 4
@@ -128,7 +133,7 @@ def test_em_is_scikit_learns(name):
         np.testing.assert_allclose(leaf, model.covariances_, rtol=1e-8, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LONG)
 def test_losses_fall_and_gradient_steps_are_in_the_metric(name):
     target = gj.empirical(POINTS)
     for solver in (
@@ -193,7 +198,7 @@ def test_floors_bind_and_say_so(name):
     assert free.status == gj.Status.DIVERGED
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LONG)
 def test_derivatives(name):
     target, mixture = gj.empirical(POINTS[::4]), start(name, floor=0.01)
 
@@ -220,7 +225,7 @@ def test_second_derivatives(name):
     check_grads(jax.jit(final), (1.3,), order=2, rtol=2e-3)
 
 
-@pytest.mark.parametrize("name", ["EEE", "VVV"])
+@pytest.mark.parametrize("name", ["VVV", pytest.param("EEE", marks=pytest.mark.slow)])
 def test_derivatives_where_eigenvalues_are_equal_and_a_floor_binds(name):
     points = np.random.default_rng(1).normal(size=(60, 2))
     points[:, 1] *= 1e-3
