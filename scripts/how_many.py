@@ -24,6 +24,7 @@ from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 
 import gemjax as gj
 from gemjax.cli.report import cluster_figures, selection_figures
@@ -91,10 +92,15 @@ def save(figure: Figure, path: Path) -> None:
     pure = 255 - 255 * to_rgba_array(COLOURS)[:, :3]
     tints = 255 - np.concatenate([share * pure for share in (1, 0.8, 0.6, 0.4, 0.2)])
     given = np.round([[255, 255, 255], *tints]).astype(int)
-    frequent = picture.quantize(128 - len(given)).getpalette() or []
-    palette = Image.new("P", (1, 1))
-    palette.putpalette([*given.ravel().tolist(), *frequent])
-    picture.quantize(palette=palette, dither=Image.Dither.NONE).save(path, optimize=True)
+    frequent = np.reshape(picture.quantize(128 - len(given)).getpalette(), (-1, 3))
+    palette = np.concatenate([given, frequent])
+    # Pillow's own search for the nearest is rough, and takes white for almost white.
+    pixels = np.asarray(picture)
+    colours, place = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
+    nearest = cdist(colours, palette).argmin(axis=1)[place].reshape(pixels.shape[:2])
+    reduced = Image.fromarray(nearest.astype(np.uint8), "P")
+    reduced.putpalette(palette.ravel().tolist())
+    reduced.save(path, optimize=True)
 
 
 def select(points: np.ndarray, **more: Any) -> gj.Selection:
