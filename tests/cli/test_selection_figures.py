@@ -201,11 +201,13 @@ def test_criteria_are_above_that_of_the_fit_chosen():
     assert not any(line.get_marker() == "<" for line in part.lines)
 
 
-def test_one_family_of_those_that_are_the_same_in_one_dimension():
+def test_in_one_dimension_forms_are_widths():
     found = selection_of([[0.0], [9.0]], [0, 1])
+    two = {name: getattr(found, name)[4:] for name in ("sizes", "criteria", "best_criteria")}
+    found = dataclasses.replace(found, families=("EII", "VII"), family=0, **two)
     figure = rendered(selection_figures.criteria, found)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["EEE (equal widths): chosen", "VVI (any width): +5.0"]
+    assert labels == ["EII (equal widths): chosen", "VII (any width): +5.0"]
 
 
 def outlines(axes):
