@@ -20,13 +20,15 @@ import matplotlib as mpl
 import numpy as np
 import pages
 from benchmarks.measure import table
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 
 import gemjax as gj
 from gemjax.cli.report import cluster_figures, selection_figures
-from gemjax.cli.report.canvas import STYLE, tidy
+from gemjax.cli.report.canvas import COLOURS, STYLE, tidy
 
 DATA = Path(__file__).parents[1] / "configs" / "data"
 KEY = jax.random.key(0)
@@ -84,7 +86,21 @@ def save(figure: Figure, path: Path) -> None:
     """In 128 colours, which takes a third of the place."""
     whole = io.BytesIO()
     figure.savefig(whole, dpi=90, format="png")
-    Image.open(whole).convert("RGB").quantize(128).save(path, optimize=True)
+    picture = Image.open(whole).convert("RGB")
+    # Colours that tell lines apart and their tints, of which thin lines are, and white are given:
+    # chosen by frequency alone, one of few pixels would become another.
+    pure = 255 - 255 * to_rgba_array(COLOURS)[:, :3]
+    tints = 255 - np.concatenate([share * pure for share in (1, 0.8, 0.6, 0.4, 0.2)])
+    given = np.round([[255, 255, 255], *tints]).astype(int)
+    frequent = np.reshape(picture.quantize(128 - len(given)).getpalette(), (-1, 3))
+    palette = np.concatenate([given, frequent])
+    # Pillow's own search for the nearest is rough, and takes white for almost white.
+    pixels = np.asarray(picture)
+    colours, place = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
+    nearest = cdist(colours, palette).argmin(axis=1)[place].reshape(pixels.shape[:2])
+    reduced = Image.fromarray(nearest.astype(np.uint8), "P")
+    reduced.putpalette(palette.ravel().tolist())
+    reduced.save(path, optimize=True)
 
 
 def select(points: np.ndarray, **more: Any) -> gj.Selection:

@@ -1,6 +1,8 @@
 """The pictures of a selection: what they say is read back, and held against scipy and sklearn."""
 
 import dataclasses
+import importlib
+import pathlib
 
 import jax.numpy as jnp
 import matplotlib as mpl
@@ -8,13 +10,15 @@ import numpy as np
 import pytest
 from drawings import touching
 from matplotlib.path import Path
+from PIL import Image
 from scipy.cluster.hierarchy import fcluster, linkage
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 import gemjax as gj
 from gemjax.cli.report import cluster_figures, directions, selection_figures
-from gemjax.cli.report.canvas import COLOURS, STYLE, tidy
+from gemjax.cli.report.canvas import COLOURS, STYLE, new_axes, tidy
 
+SCRIPTS = pathlib.Path(__file__).parents[2] / "scripts"
 FAMILIES = ("EII", "VII", "EEI", "VVI", "EEE", "VVV")
 
 
@@ -197,11 +201,13 @@ def test_criteria_are_above_that_of_the_fit_chosen():
     assert not any(line.get_marker() == "<" for line in part.lines)
 
 
-def test_one_family_of_those_that_are_the_same_in_one_dimension():
+def test_in_one_dimension_forms_are_widths():
     found = selection_of([[0.0], [9.0]], [0, 1])
+    two = {name: getattr(found, name)[4:] for name in ("sizes", "criteria", "best_criteria")}
+    found = dataclasses.replace(found, families=("EII", "VII"), family=0, **two)
     figure = rendered(selection_figures.criteria, found)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels == ["EEE (equal widths): chosen", "VVI (any width): +5.0"]
+    assert labels == ["EII (equal widths): chosen", "VII (any width): +5.0"]
 
 
 def outlines(axes):
@@ -252,3 +258,17 @@ def test_many_clusters_have_numbers_and_neighbours_of_other_colours():
     apart = np.linalg.norm(means[:, None] - means[None], axis=-1)
     same = (given[:, None] == given[None]) & (apart > 0)
     assert apart[same].min() > 5
+
+
+def test_a_saved_picture_keeps_the_colours_of_thin_lines(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    figure, axes = new_axes(4, 3)
+    many = np.random.default_rng(0).uniform(size=(3, 2000))
+    axes.scatter(*many[:2], c=many[2], cmap="viridis", alpha=0.5)
+    for i, colour in enumerate(COLOURS):
+        axes.plot([0, 1], [i / 6, i / 6], color=colour, lw=2)
+    importlib.import_module("how_many").save(figure, tmp_path / "picture.png")
+    found = Image.open(tmp_path / "picture.png").convert("RGB").getcolors()
+    shown = {"#{:02X}{:02X}{:02X}".format(*colour): count for count, colour in found}
+    assert shown.keys() >= {*COLOURS}
+    assert max(shown, key=shown.get) == "#FFFFFF"

@@ -195,13 +195,9 @@ def criteria(selection: gj.Selection, *, sampled: bool = False) -> Figure:
 
 
 def _shown(selection: gj.Selection) -> list[int]:
-    """The families by their best fits; in one dimension one of those that are the same there."""
+    """The families by their best fits, the one chosen first."""
     order = np.argsort(np.asarray(selection.best_criteria), kind="stable").tolist()
-    order.sort(key=lambda i: i != int(selection.family))
-    if selection.mixture.means.shape[1] > 1:
-        return order
-    kinds = [selection.families[i][0] for i in order]
-    return [i for k, i in enumerate(order) if kinds[k] not in kinds[:k]]
+    return sorted(order, key=lambda i: i != int(selection.family))
 
 
 def _form(selection: gj.Selection, i: int) -> str:
