@@ -55,7 +55,10 @@ def test_the_best_birth_against_a_grid():
     assert found.birth_price == pytest.approx(1.5 * np.log(30) / 30)  # place, weight, variance
 
 
-@pytest.mark.parametrize("name", ["VII", "VVI", "VVV"])
+SLOW = pytest.param("VVI", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("name", ["VII", SLOW, "VVV"])
 def test_a_missing_cluster_of_any_width_is_found_and_put_in(name):
     x = sample(600)
     target = gj.empirical(x)
@@ -77,6 +80,7 @@ def test_a_missing_cluster_of_any_width_is_found_and_put_in(name):
         assert float(freed.loss) == pytest.approx(float(whole.loss), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_single_precision_finds_the_same():
     x = sample(400)
     found = []

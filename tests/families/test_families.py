@@ -16,8 +16,7 @@ import gemjax as gj
 NAMES = ["EII", "VII", "EEI", "VVI", "EEE", "VVV"]
 # Of what takes long: a shared and an own covariance always, the others among the slow tests.
 LONG = [
-    name if name in ("EEE", "VVI") else pytest.param(name, marks=pytest.mark.slow)
-    for name in NAMES
+    name if name in ("EEE", "VVI") else pytest.param(name, marks=pytest.mark.slow) for name in NAMES
 ]
 SKLEARN = {"VII": "spherical", "VVI": "diag", "EEE": "tied", "VVV": "full"}
 KEY = jax.random.key(0)

@@ -94,6 +94,7 @@ def test_a_number_that_is_known_is_no_worse_than_scikit_learns(found):
         assert selection.loss <= best + 1e-4
 
 
+@pytest.mark.slow
 def test_heavy_tails_and_skewed_clusters_are_unions():
     rng = np.random.default_rng(3)
     label = rng.integers(2, size=600)
@@ -104,6 +105,7 @@ def test_heavy_tails_and_skewed_clusters_are_unions():
     assert adjusted_rand_score(label, selection.predict(tails)) > 0.98
 
 
+@pytest.mark.slow
 def test_large_samples_are_chosen_from_a_part():
     points, labels = mixture_of(ROUND, MEANS, 12_000)
     target = gj.empirical(points.astype(np.float32))

@@ -91,6 +91,7 @@ def test_squares_are_clusters():
     assert adjusted_rand_score(label, found.predict(x)) > 0.99
 
 
+@pytest.mark.slow
 def test_many_dimensions():
     rng = np.random.default_rng(0)
     centres, label = rng.uniform(0, 40, (16, 128)), np.repeat(range(16), 24)
