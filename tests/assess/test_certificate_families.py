@@ -69,18 +69,16 @@ def in_family(name, matrices):
 
 
 @pytest.mark.parametrize("name", ["VII", "VVI", "VVV"])
-@pytest.mark.parametrize("offset", [0.0, 1e7])
-def test_one_step_against_numpy(name, offset):
-    # With points so far apart that exponents and moments come from differences, and without.
-    rng = np.random.default_rng(4)
-    x = sample(40, 2)
-    x[20:, 0] += offset
-    w = rng.dirichlet(np.ones(40))
-    centres, alpha = x[[0, 5, 25]] + 0.1, np.array([0.3, 0.1, 0.02])
-    scales = np.array([1.0, 4.0, 1e-6])
+@pytest.mark.parametrize("apart", [False, True])
+def test_one_step_against_numpy(name, apart):
+    # Exponents and moments from products, and from differences.
+    rng, x = np.random.default_rng(4), sample(40)
+    w = rng.dirichlet(np.full(40, 5.0))
+    centres, alpha = x[[0, 5, 25]], np.array([0.3, 0.1, 0.02])
+    scales = np.array([9.0, 4.0, 1e-6])
     mixture = gj.make_mixture(x[[1, 30]], covariance=family(name, [9.0, 9.0], 2))
-    blocks = as_blocks(gj.empirical(x, w), 2)
-    assert blocks.apart == (offset > 0)
+    target, kind = gj.empirical(x, w), type(mixture.covariance)
+    blocks = as_blocks(target, 3, gj.Blocking(), kind, apart=apart)
     own = family(name, scales, 2).own
     candidates = Candidates(jnp.asarray(centres) - blocks.centre[None], jnp.asarray(alpha), own)
     context = prepare(mixture, blocks)
@@ -102,8 +100,8 @@ def test_one_step_against_numpy(name, offset):
     np.testing.assert_allclose(found.step.weights, mass, rtol=1e-8)
     means = tau @ x / mass[:, None]
     np.testing.assert_allclose((found.step.centres + blocks.centre[None])[:2], means[:2], rtol=1e-8)
-    apart = x[None] - means[:, None]
-    second = np.einsum("kj,kja,kjb->kab", tau, apart, apart) / mass[:, None, None]
+    away = x[None] - means[:, None]
+    second = np.einsum("kj,kja,kjb->kab", tau, away, away) / mass[:, None, None]
     np.testing.assert_allclose(found.step.spread[:2], in_family(name, second)[:2], rtol=1e-5)
 
 
@@ -111,10 +109,10 @@ def test_one_step_against_numpy(name, offset):
 def test_no_birth_is_narrower_than_the_floor(name):
     # So few and so close that a start below the floor is as good as an end.
     rng = np.random.default_rng(0)
-    x = np.concatenate([rng.normal(size=(1000, 2)), [4.0, 0.0] + 0.02 * rng.normal(size=(10, 2))])
-    covariance = dataclasses.replace(family(name, [1.0], 2), floor=0.5)
-    found = gj.certificate(gj.make_mixture([[0.0, 0.0]], covariance=covariance),
-                           gj.empirical(x), KEY, **FEW)  # fmt: skip
+    x = np.concatenate([rng.normal(size=(594, 2)), [7.0, 0.0] + 0.02 * rng.normal(size=(6, 2))])
+    covariance = dataclasses.replace(family(name, np.ones(3), 2), floor=0.5)
+    mixture = gj.make_mixture(np.zeros((3, 2)), covariance=covariance)
+    found = gj.certificate(mixture, gj.empirical(x), KEY, **FEW)
     np.testing.assert_allclose(found.birth_covariance.matrices(1, 2)[0], 0.5 * np.eye(2), atol=1e-9)
     assert found.birth_covariance.floor == 0.5
     assert not found.birth_optimal
@@ -137,19 +135,19 @@ def test_starts_that_cannot_move_are_taken_last():
     assert chosen(6) == {5.0, 4.0, 3.0, 2.0, 1.0, -jnp.inf}
 
 
-@pytest.mark.parametrize("name", ["VII", "VVI", "VVV"])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("VII", float), ("VVI", float), ("VVV", float), ("VVV", np.float32)]
+)
 def test_at_the_truth_no_birth_pays(name, dtype):
     truth = gj.make_mixture(jnp.asarray(MEANS, dtype), covariance=family(name, VARIANCES, 2, dtype))
     for seed in range(3):
-        target = gj.empirical(sample(400, seed).astype(dtype))
+        target = gj.empirical(sample(600, seed).astype(dtype))
         found = gj.certificate(truth, target, KEY, **FEW)
         assert 0 <= found.birth_gain <= found.birth_price
         assert found.birth_optimal
 
 
 @pytest.mark.parametrize("covariance", [
-    gj.covariance.SharedSpherical(2.0),
     gj.covariance.SharedDiagonal([2.0, 3.0]),
     gj.covariance.Tied([[2.0, 0.5], [0.5, 3.0]]),
 ])  # fmt: skip
@@ -173,7 +171,7 @@ def test_where_all_share_a_covariance_a_birth_has_it_too(covariance):
 
 def test_under_vmap_with_its_gradient():
     x = sample(120)
-    blocks = as_blocks(gj.empirical(x), 2)
+    blocks = as_blocks(gj.empirical(x), 24, gj.Blocking(), gj.covariance.Full)
 
     def gain(scale):
         covariance = gj.covariance.Full(
