@@ -156,7 +156,7 @@ def diagnose(
       truth: m components in the same space, same dtype.
       status: () integer, a `Status`, traced.
       tolerance: () bound on errors of means and masses, as in `recovery`, non-negative, traced.
-      stray_radius: () distance, in standard deviations, positive, traced.
+      stray_radius: () distance in the points' units, positive, traced.
       active_weight: () weight from which a component counts as active, traced.
 
     Raises:

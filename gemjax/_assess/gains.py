@@ -51,7 +51,7 @@ class Values:
 
     Attributes:
       heights: (k,) log D(θ).
-      gains: (k,) E log(1 + α(φ_θ/p − 1)).
+      gains: (k,) E log(1 + α(φ_θ/p − 1)); −∞ where a covariance of its own has too few points.
       numbers: (k,) effective number of points that make up D(θ), 1/Σ a_j² with
         a_j = w_j φ_θ(x_j)/p(x_j)/D(θ).
       num_points: () that of all points, a_j = w_j (Kish).
@@ -129,8 +129,7 @@ def insertion_gain(context: Context, candidates: Candidates) -> Ascent:
     if own:
         fitted = covariance.maximise(shift, mass, moments)
         spread, slope = fitted.own, slope + mass * fitted.divergence(covariance, d)
-        few = mass * mass < (d + 2) * concentration
-        value = jnp.where(few, -jnp.inf, value)
+        value = jnp.where(_too_few(mass, concentration, d), -jnp.inf, value)
     return Ascent(
         value,
         Candidates(centres, mass, spread),
@@ -141,27 +140,36 @@ def insertion_gain(context: Context, candidates: Candidates) -> Ascent:
 
 def values(context: Context, candidates: Candidates) -> Values:
     """Both functions above, without their steps, in one pass."""
-    alpha = candidates.weights
+    alpha, own = candidates.weights, candidates.spread is not None
     log_odds = jnp.log(alpha) - jnp.log1p(-alpha)
 
     def block(x: Block, log_ratio: jax.Array) -> tuple[jax.Array, jax.Array]:
         log_a = exponents(context, candidates, x) - log_ratio[None]
         t = log_a + log_odds[:, None]
-        softplus = jnp.maximum(t, 0) + jnp.log1p(jnp.exp(-jnp.abs(t)))
+        e = jnp.exp(-jnp.abs(t))
+        softplus = jnp.maximum(t, 0) + jnp.log1p(e)
         log_a = log_a + safe_log_weights(x.weights)[None]
         peak = jax.lax.stop_gradient(jnp.max(log_a, axis=1))  # it cancels
         a, zero = jnp.exp(log_a - peak[:, None]), jnp.zeros_like(peak)
-        peaks = jnp.concatenate([peak, 2 * peak, zero, zero[:1]])
-        each = [jnp.sum(y, axis=1) for y in (a, a * a, softplus * x.weights[None])]
+        terms = [a, a * a, softplus * x.weights[None]]
+        if own:
+            tau = x.weights[None] * jnp.where(t >= 0, 1, e) / (1 + e)
+            terms = [*terms, tau, tau * tau]
+        peaks = jnp.concatenate([peak, 2 * peak, *[zero] * (len(terms) - 2), zero[:1]])
+        each = [jnp.sum(y, axis=1) for y in terms]
         return peaks, jnp.concatenate([*each, jnp.sum(x.weights**2)[None]])[:, None]
 
     k = len(alpha)
     peaks, sums = walk(block, context, (context.mixture, candidates), k, LOG_SUM)
     logs = peaks + jnp.log(sums[:, 0])
-    heights = logs[:k]
+    heights, gains = logs[:k], sums[2 * k : 3 * k, 0] + jnp.log1p(-alpha)
+    if own:
+        mass, concentration = sums[3 * k : 4 * k, 0], sums[4 * k : 5 * k, 0]
+        few = _too_few(mass, concentration, candidates.centres.shape[1])
+        gains = jnp.where(few, -jnp.inf, gains)
     return Values(
         heights=heights,
-        gains=sums[2 * k : 3 * k, 0] + jnp.log1p(-alpha),
+        gains=gains,
         numbers=jnp.exp(2 * heights - logs[k : 2 * k]),
         num_points=1 / sums[-1, 0],
     )
@@ -171,6 +179,11 @@ def _fold(
     block: Callable[[Block, jax.Array], Any], context: Context, candidates: Candidates
 ) -> tuple[jax.Array, jax.Array]:
     return walk(block, context, (context.mixture, candidates), len(candidates.weights), LOG_SUM)
+
+
+def _too_few(mass: jax.Array, concentration: jax.Array, d: int) -> jax.Array:
+    """(k,) bool, whether E τ (k,) and Σ (w τ)² (k,) are those of fewer than d + 2 points."""
+    return mass * mass < (d + 2) * concentration
 
 
 def _square(context: Context, candidates: Candidates, centres: jax.Array) -> jax.Array:

@@ -15,8 +15,8 @@ from gemjax._base.settings import ACTIVE_WEIGHT
 from gemjax._numerics.finite import largest, safe_divide, safe_norm, safe_sqrt
 from gemjax._numerics.pytree import record
 
-TOLERANCE = 0.1  # of means, in standard deviations, and of masses
-STRAY_RADIUS = 1.0  # standard deviations
+TOLERANCE = 0.1  # of means, in the points' units, and of masses
+STRAY_RADIUS = 1.0  # in the points' units
 LEAST_MASS = 1e-3  # a true mean with less of the fitted mass has been missed
 
 
@@ -28,10 +28,10 @@ class Recovery:
     Attributes:
       recovered: () bool, mean_error <= tolerance and weight_error <= tolerance.
       mean_error: () largest distance from a true mean to the barycentre of the components assigned
-        to it, in standard deviations; infinite where their mass is below 1e-3.
+        to it, in the points' units; infinite where their mass is below 1e-3.
       weight_error: () largest difference between that mass and the true weight.
       stray_mass: () weight of components farther than `stray_radius` from every true mean.
-      rms_distance: () root of Σ π_i |μ_i − the nearest true mean|², in standard deviations: unlike
+      rms_distance: () root of Σ π_i |μ_i − the nearest true mean|², in the points' units: unlike
         `mean_error` it sees components that share a true mean without having reached it.
       num_active: () int32, components with a weight of at least `active_weight`.
 
@@ -60,13 +60,14 @@ def recovery(
     """Compares a fit, of any number of components, with the truth.
 
     Components are assigned to their nearest true mean; each true mean then has a mass and a
-    weighted barycentre. Redundant components that share a cluster are no error.
+    weighted barycentre. Redundant components that share a cluster are no error. Distances are those
+    of the points, whatever the covariances: standard deviations where these are the identity.
 
     Args:
       mixture: the fit, n components. For a sweep, `jax.vmap` over it.
       truth: m components in the same space, same dtype.
       tolerance: () bound on both errors, non-negative, traced.
-      stray_radius: () distance, in standard deviations, positive, traced.
+      stray_radius: () distance in the points' units, positive, traced.
       active_weight: () weight from which a component counts as active, traced.
 
     Raises:

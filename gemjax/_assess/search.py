@@ -73,10 +73,14 @@ def ascend(
 
 
 def best_of(pool: Candidates, scores: jax.Array, k: int) -> Candidates:
-    """k of a pool: half are those with the highest scores, half are spread over the rest."""
+    """k of a pool: half are those with the highest scores, half are spread over the rest.
+
+    What scores −∞ could not go anywhere, and is taken only where there are fewer others than k.
+    """
     _, order = jax.lax.top_k(scores, len(scores))
     half = k - k // 2
-    rest = half + jnp.arange(k // 2) * (len(order) - half) // max(1, k // 2)
+    others = jnp.maximum(k, jnp.sum(scores > -jnp.inf)) - half
+    rest = half + jnp.arange(k // 2) * others // max(1, k // 2)
     chosen = jnp.concatenate([order[:half], order[rest]])
     return jax.tree.map(lambda leaf: leaf[chosen], pool)
 

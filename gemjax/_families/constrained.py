@@ -16,7 +16,7 @@ from gemjax._families.covariance import Covariance
 from gemjax._families.diagonal import Diagonal, scatter_about
 from gemjax._families.full import Full
 from gemjax._families.packed import outer, symmetric
-from gemjax._families.parameters import at_least, pooled
+from gemjax._families.parameters import pooled
 from gemjax._families.registry import FAMILIES
 from gemjax._families.spectrum import identity_like, is_floored, log_determinants, raised
 from gemjax._numerics.finite import safe_divide
@@ -62,10 +62,6 @@ class Kind(Covariance):
 
     def shaped(self, spread: jax.Array) -> jax.Array:
         """(…) the nearest ones of the form: off the axes nothing, one variance if round."""
-        raise NotImplementedError
-
-    def at_floor(self, spread: jax.Array) -> jax.Array:
-        """(…) the same, none narrower than the floor."""
         raise NotImplementedError
 
     def scatter(self, means: jax.Array, mass: jax.Array, moments: jax.Array) -> jax.Array:
@@ -202,9 +198,6 @@ class ConstrainedAxes(Kind, Diagonal):
         units = jnp.broadcast_to(self.units, spread.shape)
         round_ = jnp.mean(spread * units, axis=-1, keepdims=True) / units
         return jnp.where(self.form < 1, round_, spread)
-
-    def at_floor(self, spread: jax.Array) -> jax.Array:
-        return at_least(spread, self.floor)
 
     def scatter(self, means: jax.Array, mass: jax.Array, moments: jax.Array) -> jax.Array:
         d = means.shape[1]

@@ -157,8 +157,15 @@ class Covariance(Node):
         return dataclasses.replace(self, **{self.per_component[0]: spread})  # type: ignore[type-var]
 
     def scaled(self, factor: jax.Array) -> Self:
-        """The family with each component's own covariance times a factor (n,)."""
-        return self.with_own(factor.reshape(-1, *(1,) * (self.own.ndim - 1)) * self.own)
+        """The family with each component's own covariance times a factor (n,), none narrower than
+        the floor."""
+        spread = factor.reshape(-1, *(1,) * (self.own.ndim - 1)) * self.own
+        return self.with_own(self.at_floor(spread))
+
+    def at_floor(self, spread: jax.Array) -> jax.Array:
+        """(…) parameters of own covariances, none narrower than the floor; by default there is
+        none."""
+        return spread
 
     def divergence(self, other: Self, d: int) -> jax.Array:
         """(n,) ½ tr(Σ Σ'⁻¹ + Σ' Σ⁻¹) − d, the symmetrised Kullback-Leibler divergence of each

@@ -78,9 +78,12 @@ class Diagonal(Covariance):
     ) -> Self:
         d = means.shape[1]
         scatter = scatter_about(means, mass, moments[:, :d], moments[:, d : 2 * d])
-        fitted = at_least(safe_divide(scatter, mass[:, None]), self.floor)
+        fitted = self.at_floor(safe_divide(scatter, mass[:, None]))
         variances = jnp.where(mass[:, None] > 0, fitted, self.variances)
         return dataclasses.replace(self, variances=variances)
+
+    def at_floor(self, spread: jax.Array) -> jax.Array:
+        return at_least(spread, self.floor)
 
     def floored(self, n: int) -> jax.Array:
         return jnp.any(self.variances <= self.floor, axis=1)

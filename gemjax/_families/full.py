@@ -116,7 +116,10 @@ class Full(Covariance):
         # A component without mass keeps its own; as an input, too, so that no derivative is NaN.
         some = (mass > 0)[:, None, None]
         fitted = jnp.where(some, safe_divide(scatter, mass[:, None, None]), self.covariances)
-        return dataclasses.replace(self, covariances=raised(fitted, self.floor))
+        return dataclasses.replace(self, covariances=self.at_floor(fitted))
+
+    def at_floor(self, spread: jax.Array) -> jax.Array:
+        return raised(spread, self.floor)
 
     def floored(self, n: int) -> jax.Array:
         return is_floored(self.covariances, self.floor)

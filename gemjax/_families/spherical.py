@@ -80,8 +80,11 @@ class Spherical(Covariance):
     ) -> Self:
         d = means.shape[1]
         scatter = _about(means, mass, moments[:, :d], moments[:, d])
-        fitted = at_least(safe_divide(scatter, d * mass), self.floor)
+        fitted = self.at_floor(safe_divide(scatter, d * mass))
         return dataclasses.replace(self, variances=jnp.where(mass > 0, fitted, self.variances))
+
+    def at_floor(self, spread: jax.Array) -> jax.Array:
+        return at_least(spread, self.floor)
 
     def floored(self, n: int) -> jax.Array:
         return self.variances <= self.floor
