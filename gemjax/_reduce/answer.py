@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from gemjax._assess.certificate import Certificate
 from gemjax._base.records import Mixture, Status
-from gemjax._families.constrained import Constrained, ConstrainedAxes
-from gemjax._points.file_target import FileTarget
-from gemjax._points.target import Target
-from gemjax._reduce import stages
+from gemjax._families.constrained import Kind
+from gemjax._reduce.criteria import Settings, by_height, num_parameters
 from gemjax._reduce.descent import Level, Merges
-from gemjax._reduce.stages import Compared, Settings
-
-_FLOOR = 1e-6  # of variances, where every coordinate has variance one
+from gemjax._reduce.growth import Complete
+from gemjax._reduce.stages import Compared
+from gemjax._reduce.standard import Standard, heaviest_first
 
 
 class Chosen(NamedTuple):
@@ -29,6 +27,8 @@ class Chosen(NamedTuple):
     family: jax.Array
     loss: jax.Array
     criterion: jax.Array
+    certificate: Certificate
+    num_born: jax.Array
     num_by_height: jax.Array
     agree: jax.Array
     status: jax.Array
@@ -40,47 +40,6 @@ class Chosen(NamedTuple):
     merges: Merges
 
 
-class Standard(NamedTuple):
-    """Mean and standard deviation (d,) of the coordinates."""
-
-    centre: jax.Array
-    scale: jax.Array
-
-
-@jax.jit
-def standard(points: jax.Array, weights: jax.Array) -> tuple[jax.Array, Standard, Settings]:
-    """Points (N, d) of unit variance each, what they came from, and the stages' settings."""
-    centre = jnp.sum(weights[:, None] * points, axis=0)
-    variance = jnp.sum(weights[:, None] * (points - centre[None]) ** 2, axis=0)
-    variance = jnp.where(variance > 0, variance, 1)
-    units = Standard(centre, jnp.sqrt(variance))
-    floor = jnp.asarray(_FLOOR, points.dtype)
-    settings = Settings(1 / jnp.sum(weights**2), floor, variance / jnp.mean(variance))
-    return standardised(points, units), units, settings
-
-
-@jax.jit
-def standardised(points: jax.Array, units: Standard) -> jax.Array:
-    """(N, d) points in the units of the stages."""
-    return (points - units.centre[None]) / units.scale[None]
-
-
-def all_standardised(target: Target | FileTarget, units: Standard) -> Target:
-    """All points in the units of the stages, in memory."""
-    if isinstance(target, FileTarget):
-        points, weights = target.read(slice(0, target.shape[0]))
-        target = Target(jnp.asarray(points), jnp.asarray(weights))
-    return Target(standardised(target.points, units), target.weights)
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def in_slots(mixture: Mixture, slots: int) -> Mixture:
-    """The heaviest components."""
-    order = jnp.argsort(-mixture.log_weights, stable=True)[:slots]
-    covariance = mixture.covariance.take(order)
-    return Mixture(mixture.means[order], mixture.log_weights[order], covariance)
-
-
 @jax.jit
 def level_chosen(
     best: Compared, criteria: jax.Array, settings: Settings
@@ -89,53 +48,43 @@ def level_chosen(
     the number of components () where merging becomes expensive there."""
     chosen = jnp.argmin(criteria).astype(jnp.int32)
     level = jax.tree.map(lambda leaf: leaf[chosen], best.best)
-    one_more = stages.num_parameters(level) - stages.num_parameters(
-        level._replace(size=level.size - 1)
-    )
+    one_more = num_parameters(level) - num_parameters(level._replace(size=level.size - 1))
     N = settings.num_points
     price = 0.5 * one_more.astype(N.dtype) * jnp.log(N) / N
-    return chosen, level, stages.by_height(best.size[chosen], best.height[chosen], price)
+    return chosen, level, by_height(best.size[chosen], best.height[chosen], price)
 
 
-@functools.partial(jax.jit, static_argnames=("number", "own"))
+@jax.jit
 def answer(
     best: Compared,
     criteria: jax.Array,
     chosen: jax.Array,
-    level: Level,
-    cluster: jax.Array,
+    size: jax.Array,
     num_by_height: jax.Array,
+    done: Complete,
+    cluster: jax.Array,
     units: Standard,
-    *,
-    number: int,
-    own: type[Any],
 ) -> Chosen:
-    """The level, with its loss and the clusters of its components, in the data's units: heaviest
-    first, in so many slots, its covariance of the family `own`."""
-    mixture = level.mixture
-    family = mixture.covariance
-    assert isinstance(family, Constrained | ConstrainedAxes)
-    floored = jnp.any(family.floored(len(cluster)) & (mixture.weights > 0))
+    """What was chosen by its criterion among those of the families (families,), of `size` (), and
+    what became of it, with the clusters (n,) of its components."""
+    level, n = done.level, len(done.mixture.means)
+    family = level.mixture.covariance
+    assert isinstance(family, Kind)
+    floored = jnp.any(family.floored(len(cluster)) & (level.mixture.weights > 0))
     status = jnp.where(floored, int(Status.FLOORED), int(Status.OK))
     status = jnp.where(jnp.isfinite(level.loss), status, int(Status.DIVERGED))
-
-    order = jnp.argsort(-mixture.log_weights, stable=True)[:number]
-    floor = jnp.asarray(family.floor) * jnp.min(units.scale) ** 2
-    square = units.scale[:, None] * units.scale[None]
-    covariances = family.take(order).matrices(number, len(square)) * square[None]
-    covariances = 0.5 * (covariances + covariances.swapaxes(1, 2))  # but for rounding they were
-    means, logs = mixture.means[order], mixture.log_weights[order]
-    means = units.centre[None] + units.scale[None] * means
     return Chosen(
-        mixture=Mixture(means, logs, own.nearest(covariances, jnp.exp(logs), floor)),
+        mixture=done.mixture,
         num_components=level.size,
-        cluster=cluster[order],
+        cluster=cluster[heaviest_first(level.mixture)[:n]],
         num_clusters=1 + jnp.max(cluster),
         family=chosen,
         loss=level.loss + jnp.sum(jnp.log(units.scale)),
         criterion=criteria[chosen],
+        certificate=done.certificate,
+        num_born=level.size - size,
         num_by_height=num_by_height,
-        agree=num_by_height == level.size,
+        agree=num_by_height == size,
         status=status.astype(jnp.int32),
         sizes=best.size,
         heights=best.height,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,101 +17,111 @@ from gemjax._families.registry import FAMILIES
 from gemjax._points.blocks import as_blocks
 from gemjax._points.target import Target
 from gemjax._reduce import stages
-from gemjax._reduce.answer import (
-    Chosen,
-    all_standardised,
-    answer,
-    in_slots,
-    level_chosen,
-    standard,
-)  # fmt: skip
+from gemjax._reduce.answer import Chosen, answer, level_chosen
 from gemjax._reduce.descent import Level
+from gemjax._reduce.growth import Points, complete, grow
 from gemjax._reduce.stages import Compared, Pieces, Settings, better
+from gemjax._reduce.standard import in_slots, slots_for, standard, standardised
 from gemjax._reduce.unions import clusters
 
 SAMPLE = 10_000  # points that the stages before the last see at most
 MOST = 320  # components to begin with, at most
-_SIZES = (
-    8,
-    12,
-    16,
-    24,
-    32,
-    48,
-    64,
-    80,
-    96,
-    112,
-    144,
-    176,
-    224,
-    272,
-    MOST,
-)  # slots that are compiled for
+_HELD_OUT = 3  # every third point
 
 
-def choose(
-    target: Any,
-    key: jax.Array,
-    names: tuple[str, ...],
-    wanted: tuple[int, int],
-    n: int,
-    criterion: str,
-    starts: int,
-) -> Chosen:
-    """`select` without its checks: from n pieces, to fewest and most components `wanted`."""
-    N, size = target.shape[0], min(target.shape[0], SAMPLE)
-    key, key_sample = jax.random.split(key)
-    whole = isinstance(target, Target) and size == N
+class Setup(NamedTuple):
+    """What is asked for, static: families by name, fewest and most components, the pieces to begin
+    with, the criterion, and the number of starts."""
+
+    names: tuple[str, ...]
+    wanted: tuple[int, int]
+    pieces: int
+    criterion: str
+    starts: int
+
+
+def choose(target: Target, key: jax.Array, setup: Setup) -> Chosen:
+    """`select` without its checks."""
+    size = min(target.shape[0], SAMPLE)
+    key, key_rest = jax.random.split(key)
+    key_sample, key_parts, key_certificate = jax.random.split(key_rest, 3)
+    whole = size == target.shape[0]
     points = target.points if whole else target.draw(key_sample, size)
     weights = target.weights if whole else jnp.full((size,), 1 / size, points.dtype)
     points, units, settings = standard(points, weights)
-    data = Target(points, weights)
-    kinds = jnp.asarray([NUMBERS[name] for name in names], jnp.int32)
-    along_axes = set(names) <= set(AXES)
-    keys = [jax.random.fold_in(key, s) for s in range(starts)]
-    cut = [stages.pieces(key, points, weights, n, along_axes) for key in keys]
-    best = _compared(data, cut, settings, kinds, wanted, criterion)
-    everything, criteria = data, best.best_criterion
-    if not whole:
-        everything = all_standardised(target, units)
-        slots = best.best.mixture.means.shape[1]
-        blocks = as_blocks(everything, slots, family=type(best.best.mixture.covariance))
-        criteria = stages.judge(best, blocks, settings, everything.weights, criterion)
+    everything = points if whole else standardised(target.points, units)
+    all_points = Points(target, Target(everything, target.weights), units)
+    seen, unseen = Target(points, weights), None
+    if setup.criterion == "held_out":
+        seen, unseen = _parted(seen, key_parts)
+        settings = settings._replace(num_points=1 / jnp.sum(seen.weights**2))
+
+    along_axes = set(setup.names) <= set(AXES)
+    starts = [
+        stages.pieces(
+            jax.random.fold_in(key, s), seen.points, seen.weights, setup.pieces, along_axes
+        )
+        for s in range(setup.starts)
+    ]
+    best = _compared(seen, unseen, starts, settings, setup)
+    criteria = best.best_criterion
+    if unseen is None and not whole:
+        candidates = jax.tree.map(lambda leaf: leaf[0], best.best.mixture)
+        blocks = all_points.blocks(candidates)
+        criteria = stages.judge(best, blocks, settings, target.weights, setup.criterion)
     chosen, level, num_by_height = level_chosen(best, criteria, settings)
-    if arrays.is_concrete(level.size):
-        level = level._replace(mixture=in_slots(level.mixture, _slots(int(level.size), n)))
-    slots, family = len(level.mixture.means), type(level.mixture.covariance)
-    level = stages.finish(level, as_blocks(everything, slots, family=family))
+    agree = num_by_height == level.size
+
+    own: Any = Full
+    if known := arrays.is_concrete(level.size, chosen):
+        own, number = FAMILIES[setup.names[int(chosen)]], int(level.size)
+        level = level._replace(mixture=in_slots(level.mixture, slots_for(number, setup.pieces)))
+    done = complete(level, all_points, key_certificate, own)
+    if known and not whole and unseen is None and setup.wanted[0] < setup.wanted[1]:
+        done = grow(done, all_points, key_certificate, starts[0], settings, setup.criterion)
     # On the sample: shares and heights need not be known better.
-    blocks = as_blocks(data, slots, family=family)
-    cluster = clusters(level.mixture, blocks, num_by_height == level.size)
-    number, own = slots, Full  # type: tuple[int, Any]
-    if arrays.is_concrete(level.size, chosen):
-        number, own = int(level.size), FAMILIES[names[int(chosen)]]
-    return answer(
-        best, criteria, chosen, level, cluster, num_by_height, units, number=number, own=own
-    )
+    mixture = done.level.mixture
+    blocks = as_blocks(seen, len(mixture.means), family=type(mixture.covariance))
+    cluster = clusters(mixture, blocks, agree)
+    return answer(best, criteria, chosen, level.size, num_by_height, done, cluster, units)
+
+
+def _parted(data: Target, key: jax.Array) -> tuple[Target, Target]:
+    """The points that are fitted, and those that are held out."""
+    N = data.shape[0]
+    order = jax.random.permutation(key, N)
+
+    def part(which: jax.Array) -> Target:
+        weights = data.weights[which]
+        return Target(data.points[which], weights / jnp.sum(weights))
+
+    kept = num_fitted(N)
+    return part(order[:kept]), part(order[kept:])
+
+
+def num_fitted(N: int) -> int:
+    """How many of N points are not held out."""
+    return N - N // _HELD_OUT
 
 
 def _compared(
-    data: Target,
+    seen: Target,
+    unseen: Target | None,
     cut: list[Pieces],
     settings: Settings,
-    kinds: jax.Array,
-    wanted: tuple[int, int],
-    criterion: str,
+    setup: Setup,
 ) -> Compared:
     """Stages 2 and 3 from each of several sets of pieces; of every family the best."""
-    n = len(cut[0].mass)
-    blocks = as_blocks(data, n, family=SharedDiagonal)
+    n, wanted = setup.pieces, setup.wanted
+    kinds = jnp.asarray([NUMBERS[name] for name in setup.names], jnp.int32)
+    blocks = as_blocks(seen, n, family=SharedDiagonal)
     all_counts = stages.schedule(n, n)
     found = [stages.overview(one, blocks, settings, all_counts) for one in cut]
     around, levels = zip(*(_beginning(*one, wanted) for one in found), strict=True)
     slots, lowest, singly = n, wanted[0], 0
     if arrays.is_concrete(around):
         # The same for all: each number of slots is another program.
-        slots = _slots(max(int(level.size) for level in levels), n)
+        slots = slots_for(max(int(level.size) for level in levels), n)
         if slots > 96:  # one by one only near where BIC has its minimum
             numbers = [int(number) for number in around]
             lowest, singly = max(lowest, min(numbers) // 3), 7 * (min(numbers) // 8)
@@ -122,8 +132,16 @@ def _compared(
     best: Any = None
     for pieces, level in zip(cut, levels, strict=True):
         mixture = _freed(level, pieces, settings, slots)
-        blocks = as_blocks(data, slots, family=type(mixture.covariance))
-        one = stages.compare(mixture, pieces, blocks, settings, kinds, limits, counts, criterion)
+        family = type(mixture.covariance)
+        seen_blocks, unseen_blocks = (
+            None if part is None else as_blocks(part, slots, family=family)
+            for part in (seen, unseen)
+        )
+        assert seen_blocks is not None
+        static = (counts, setup.criterion)
+        one = stages.compare(
+            mixture, pieces, seen_blocks, settings, kinds, limits, *static, unseen_blocks
+        )
         best = one if best is None else better(best, one)
     return best
 
@@ -141,8 +159,3 @@ def _beginning(levels: Level, bic: jax.Array, wanted: tuple[int, int]) -> tuple[
 def _freed(level: Level, found: Pieces, settings: Settings, slots: int) -> Mixture:
     """A level whose covariances may become any, in as few slots as suffice."""
     return in_slots(stages.free(level, found, settings), slots)
-
-
-def _slots(size: int, n: int) -> int:
-    """How many slots are compiled for, for so many components of at most n."""
-    return min([*(s for s in _SIZES if s >= size), n][0], n)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gemjax._assess.certificate import Certificate
 from gemjax._base import checks
 from gemjax._base.records import Mixture
 from gemjax._families.constrained import AXES
@@ -17,10 +18,10 @@ from gemjax._model.mixture import responsibilities
 from gemjax._numerics.pytree import record
 from gemjax._points.file_target import FileTarget
 from gemjax._points.target import Target, checked_target
-from gemjax._reduce.choosing import MOST, SAMPLE, choose
+from gemjax._reduce.choosing import MOST, SAMPLE, Setup, choose, num_fitted
 from gemjax._reduce.descent import Merges
 
-CRITERIA = ("bicc", "bic", "icl")
+CRITERIA = ("bicc", "bic", "icl", "held_out")
 _DIMENSIONS = 8  # so many points and one are the least per piece, in as many dimensions or more
 _MATRICES = 32  # dimensions up to which families with matrices are tried unasked
 
@@ -34,14 +35,18 @@ class Selection:
       mixture: the `Mixture` chosen, heaviest component first, its covariance of the family chosen;
         under a transformation with empty slots, and its covariance `Full`.
       num_components: () int32, of the mixture.
-      cluster: (n,) int32, the number of the cluster that each component belongs to.
+      cluster: (n,) int32, the number of the cluster that each component belongs to; −1 of a
+        background under several clusters, whose points belong to the likeliest of these.
       num_clusters: () int32. Fewer than components where clusters are not Gaussian.
       family: () int32, the place in `families` of the one chosen.
       loss: () −E[log p] of the mixture over all points, nats per point.
       criterion: () of the mixture, as far as it was chosen by the sample; smaller is better.
+      certificate: the mixture's `Certificate` on all points: what no further component would gain.
+      num_born: () int32, components that were added in the end since the certificate found them
+        and the criterion, for the sample's number of points, agreed: what a sample does not show.
       num_by_height: () int32, the number of components after which merging becomes expensive, in
         the family chosen. It does not count the pieces of heavy tails, as BIC does.
-      agree: () bool, whether that is `num_components`.
+      agree: () bool, whether that is `num_components`, but for those added in the end.
       status: () int32, FLOORED where variances are at their floor, DIVERGED where values are not
         finite, else OK.
       sizes, heights, losses, criteria: (families, levels) what was chosen from: numbers of
@@ -68,6 +73,8 @@ class Selection:
     family: jax.Array
     loss: jax.Array
     criterion: jax.Array
+    certificate: Certificate
+    num_born: jax.Array
     num_by_height: jax.Array
     agree: jax.Array
     status: jax.Array
@@ -86,7 +93,9 @@ class Selection:
 
     def probabilities(self, points: Any) -> jax.Array:
         """(N, n) probabilities of the clusters given points (N, d); 0 from `num_clusters` on."""
-        psi = responsibilities(self.mixture, points)
+        logs = jnp.where(self.cluster < 0, -jnp.inf, self.mixture.log_weights)
+        logs = logs - jax.scipy.special.logsumexp(logs)
+        psi = responsibilities(dataclasses.replace(self.mixture, log_weights=logs), points)
         return jax.ops.segment_sum(psi.T, self.cluster, psi.shape[1]).T
 
     def predict(self, points: Any) -> jax.Array:
@@ -111,11 +120,14 @@ def select(
     3. Down from there in each family. On the way each component is held up by 1.5 (d + 2) points
        as wide as a piece, so that none collapses on a few. The three best levels are fitted to
        their end, without; the best of all families and starts is chosen.
-    4. EM on all points, and clusters: components between which there is no valley of the density
-       (below 0.95 of the lower peak, along the ridge of Ray and Lindsay 2005) and of which one's
-       points are taken for the other's (2 %, Hennig 2010) make one. Where `agree` is False, so do
-       the pieces of a square, a crescent or a ring: components between which the points have no
-       valley either (below 0.35), if all others are clearly apart (below 0.15).
+    4. EM on all points. Where these are more than the sample, and their certificate finds one
+       component more that pays even for no more points than the sample has, it is added, and so
+       on: a rare cluster shows on all points.
+    5. Clusters: components between which there is no valley of the density (below 0.95 of the
+       lower peak, along the ridge of Ray and Lindsay 2005) and of which one's points are taken for
+       the other's (2 %, Hennig 2010) make one. Where `agree` is False, so do the pieces of a
+       square, a crescent or a ring: components between which the points have no valley either
+       (below 0.35), if all others are clearly apart (below 0.15).
 
     Pure; under `jit` and `vmap`, over resamples for instance, sizes that otherwise follow what was
     found are the largest, which takes several times as long. Not differentiable.
@@ -132,8 +144,9 @@ def select(
         default, with the price of parameters N/(N − p − 2) times as high (McQuarrie 1999), which
         keeps mixtures of few points per parameter from being chosen: at most about twice as high,
         unless there are hardly points enough for the moments; "icl", BIC + 2 N entropy of the
-        responsibilities (Biernacki, Celeux and Govaert 2000). N is the sample's effective number
-        of points.
+        responsibilities (Biernacki, Celeux and Govaert 2000); "held_out", 2 N times the loss of
+        every third point of the sample, drawn at random, which the stages before the last do not
+        see. N is the sample's effective number of points.
       num_starts: static, how many times the stages 1 to 3 are done; 8 up to 500 points, 3 up to
         2,000, above that 1.
 
@@ -164,7 +177,7 @@ def select(
         )
     starts = _starts(N) if num_starts is None else num_starts
     starts = checks.count("num_starts", starts)
-    size = min(N, SAMPLE)
+    size = min(N, SAMPLE) if criterion != "held_out" else num_fitted(min(N, SAMPLE))
     n = int(np.clip(size // (min(d, _DIMENSIONS) + 1), min(8, size), MOST))
     wanted = (1, n)
     if num_components is not None:
@@ -175,7 +188,10 @@ def select(
                 f"got {m}"
             )
         n, wanted = max(n, min(2 * m, size)), (m, m)
-    chosen = choose(target, key, names, wanted, n, criterion, starts)
+    if isinstance(target, FileTarget):  # read once: each stage goes over the points many times
+        points, weights = target.read(slice(0, N))
+        target = Target(jnp.asarray(points), jnp.asarray(weights))
+    chosen = choose(target, key, Setup(names, wanted, n, criterion, starts))
     return Selection(**chosen._asdict(), families=names)
 
 

@@ -19,10 +19,11 @@ from gemjax._families.parameters import at_least
 from gemjax._families.spectrum import times
 from gemjax._model.densities import component_densities
 from gemjax._model.starts import spread_out
-from gemjax._model.statistics import e_step, entropy
+from gemjax._model.statistics import e_step
 from gemjax._numerics.finite import safe_divide, safe_log
 from gemjax._points.blocks import Blocks, Chunks
 from gemjax._points.walk import map_points
+from gemjax._reduce.criteria import Settings, bic, judged
 from gemjax._reduce.descent import Guard, Level, Merges, descend, settle
 
 _STEPS, _FEWER, _MANY = 3, 2, 96  # of EM per level; and in more slots than so many
@@ -64,15 +65,6 @@ def pieces(key: jax.Array, x: jax.Array, weights: jax.Array, n: int, along_axes:
     return Pieces(means, mass, within * N / jnp.maximum(N - n, 0.25 * N))
 
 
-class Settings(NamedTuple):
-    """What all fits of a selection share: effective number of points (), floor of variances (),
-    and squares of the units (d,)."""
-
-    num_points: jax.Array
-    floor: jax.Array
-    units: jax.Array
-
-
 def schedule(n: int, singly: int) -> tuple[int, ...]:
     """Numbers of components from n to 1: one less each time above `singly` and below 32, in
     between a sixteenth less."""
@@ -99,7 +91,7 @@ def overview(
     mixture = Mixture(found.means, safe_log(found.mass), family)
     levels, _ = descend(mixture, blocks, None, counts, 2, jnp.int32(1))
     size = levels.size.astype(axes.dtype)
-    return levels, _bic(levels.loss, size * (d + 1) - 1 + d, settings)
+    return levels, bic(levels.loss, size * (d + 1) - 1 + d, settings)
 
 
 def free(level: Level, found: Pieces, settings: Settings) -> Mixture:
@@ -118,45 +110,6 @@ def free(level: Level, found: Pieces, settings: Settings) -> Mixture:
     return dataclasses.replace(mixture, covariance=covariance)
 
 
-def _bic(loss: jax.Array, num_parameters: jax.Array, settings: Settings) -> jax.Array:
-    N = settings.num_points
-    return 2 * N * loss + num_parameters * jnp.log(N)
-
-
-def num_parameters(level: Level) -> jax.Array:
-    """() free parameters of a level: weights, means, covariances."""
-    d = level.mixture.means.shape[-1]
-    family = level.mixture.covariance
-    assert isinstance(family, Kind)
-    return family.num_free(level.size, d) + level.size * (d + 1) - 1
-
-
-def score(level: Level, settings: Settings, criterion: str, unsure: Any = 0.0) -> jax.Array:
-    """() a criterion, smaller is better; infinite where there are too few points for one."""
-    N = settings.num_points
-    p = num_parameters(level).astype(N.dtype)
-    price = p * jnp.log(N)
-    if criterion == "bicc":
-        family, d = level.mixture.covariance, level.mixture.means.shape[1]
-        assert isinstance(family, Kind)
-        spent = _spent(family, level.size, d, p, N)
-        price = jnp.where(spent + 3 <= N, price * N / jnp.maximum(N - spent - 2, 1), jnp.inf)
-    if criterion == "icl":
-        price = price + 2 * N * unsure
-    return 2 * N * level.loss + price
-
-
-def _spent(family: Kind, size: jax.Array, d: int, p: jax.Array, N: jax.Array) -> jax.Array:
-    """() how many of the N points the price takes for spent on `size` components: one for each of
-    their p parameters, yet half of the points at most, unless moments alone take more."""
-    number, form = size.astype(p.dtype), family.form
-    shared = number + jnp.asarray((0, 1, d), p.dtype)[form]
-    moments = jnp.where(
-        family.is_shared, shared, number * jnp.asarray((1, 2, d + 1), p.dtype)[form]
-    )
-    return jnp.maximum(jnp.minimum(p, 0.5 * N), moments)
-
-
 class Compared(NamedTuple):
     """What the families' ways down gave: sizes, heights, losses and criteria (families, levels),
     mergings (families, n), and each family's best level, fitted to its end, with its criterion
@@ -171,6 +124,26 @@ class Compared(NamedTuple):
     best_criterion: jax.Array
 
 
+def fitted(
+    level: Level,
+    found: Pieces,
+    blocks: Blocks | Chunks,
+    settings: Settings,
+    criterion: str,
+    unseen: Blocks | Chunks | None = None,
+) -> tuple[Level, jax.Array]:
+    """A level fitted to its end, nearly without a guard, and its criterion ()."""
+    light = Guard(_LIGHT / settings.num_points, found.within)
+    end, loss, _ = settle(level.mixture, blocks, light, _TOLERANCE, _MOST_STEPS)
+    level = level._replace(mixture=end, loss=loss)
+    (_, d), family, weights = end.means.shape, end.covariance, end.weights
+    assert isinstance(family, Kind)
+    # Fewer points than a covariance needs have as large a likelihood as the floor lets them.
+    few = (weights > 0) & (weights * settings.num_points < d + 2) & ~family.is_shared
+    criterion_ = judged(level, blocks, settings, criterion, unseen)
+    return level, jnp.where(jnp.any(few), jnp.inf, criterion_)
+
+
 @functools.partial(jax.jit, static_argnums=(6, 7))
 def compare(
     mixture: Mixture,
@@ -181,31 +154,15 @@ def compare(
     wanted: tuple[jax.Array, jax.Array],
     counts: tuple[int, ...],
     criterion: str,
+    unseen: Blocks | Chunks | None,
 ) -> Compared:
     """Down from a mixture in each of the families, one after the other.
 
-    `wanted` are the fewest and the most components (), of which levels may be chosen.
+    `wanted` are the fewest and the most components (), of which levels may be chosen; some
+    criteria judge by points that are `unseen`.
     """
-    guard = guard_of(found, settings)
-    light = guard._replace(share=_LIGHT / settings.num_points)
-    (n, d), fewest = mixture.means.shape, wanted[0]
+    guard, fewest, n = guard_of(found, settings), wanted[0], len(mixture.means)
     steps = _STEPS if n <= _MANY else _FEWER
-
-    def judged(level: Level) -> jax.Array:
-        unsure: Any = 0.0
-        if criterion == "icl":
-            kept = component_densities(level.mixture, blocks)
-            unsure = entropy(kept, level.mixture.log_weights)
-        return score(level, settings, criterion, unsure)
-
-    def fitted(level: Level) -> tuple[Level, jax.Array]:
-        end, loss, _ = settle(level.mixture, blocks, light, _TOLERANCE, _MOST_STEPS)
-        level = level._replace(mixture=end, loss=loss)
-        family, weights = end.covariance, end.weights
-        assert isinstance(family, Kind)
-        # Fewer points than a covariance needs have as large a likelihood as the floor lets them.
-        few = (weights > 0) & (weights * settings.num_points < d + 2) & ~family.is_shared
-        return level, jnp.where(jnp.any(few), jnp.inf, judged(level))
 
     def one(kind: jax.Array) -> Compared:
         old = mixture.covariance
@@ -216,9 +173,12 @@ def compare(
         # Those below the fewest repeat the last one.
         again = jnp.concatenate([jnp.zeros(1, bool), levels.size[1:] == levels.size[:-1]])
         allowed = (levels.size >= fewest) & (levels.size <= wanted[1]) & ~again
-        values = jnp.where(allowed, jax.lax.map(judged, levels), jnp.inf)
+        judge = lambda level: judged(level, blocks, settings, criterion, unseen)  # noqa: E731
+        values = jnp.where(allowed, jax.lax.map(judge, levels), jnp.inf)
         order = jnp.argsort(values)[: min(_BEST, len(counts))]
-        ends, criteria = jax.lax.map(fitted, jax.tree.map(lambda leaf: leaf[order], levels))
+        three = jax.tree.map(lambda leaf: leaf[order], levels)
+        fit = lambda level: fitted(level, found, blocks, settings, criterion, unseen)  # noqa: E731
+        ends, criteria = jax.lax.map(fit, three)
         criteria = jnp.where(values[order] < jnp.inf, criteria, jnp.inf)
         best = jnp.argmin(criteria)
         level = jax.tree.map(lambda leaf: leaf[best], ends)
@@ -257,15 +217,12 @@ def judge(
     settings = settings._replace(num_points=1 / jnp.sum(weights**2))
 
     def one(level: Level) -> jax.Array:
-        kept = component_densities(level.mixture, blocks, keep=criterion == "icl")
-        found = e_step(kept, level.mixture.log_weights)
-        unsure: Any = 0.0
-        if criterion == "icl":
-            unsure = entropy(kept, level.mixture.log_weights)
-        return score(level._replace(loss=found.loss), settings, criterion, unsure)
+        kept = component_densities(level.mixture, blocks, keep=False)
+        loss = e_step(kept, level.mixture.log_weights).loss
+        return judged(level._replace(loss=loss), blocks, settings, criterion)
 
-    judged = jax.lax.map(one, compared.best)
-    return jnp.where(jnp.isfinite(compared.best_criterion), judged, jnp.inf)
+    criteria = jax.lax.map(one, compared.best)
+    return jnp.where(jnp.isfinite(compared.best_criterion), criteria, jnp.inf)
 
 
 @jax.jit
@@ -273,15 +230,3 @@ def finish(level: Level, blocks: Blocks | Chunks) -> Level:
     """EM to its end on all points."""
     end, loss, _ = settle(level.mixture, blocks, None, _END, _MOST_END)
     return level._replace(mixture=end, loss=loss)
-
-
-def by_height(size: jax.Array, height: jax.Array, price: jax.Array) -> jax.Array:
-    """() int32, the number of components at which merging becomes expensive: where the height of
-    the next merging is the largest multiple of the one before, both at least the `price` of one
-    component; 1 if none is above it."""
-    raised = jnp.maximum(height, price)
-    steps = jnp.concatenate([raised[1:] / raised[:-1], jnp.ones(1, raised.dtype)])
-    # Where levels repeat there is no merging.
-    steps = jnp.where(jnp.concatenate([size[1:] < size[:-1], jnp.zeros(1, bool)]), steps, 1)
-    best = jnp.argmax(steps)
-    return jnp.where(steps[best] > 1, size[best], 1).astype(jnp.int32)

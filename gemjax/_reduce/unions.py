@@ -33,12 +33,14 @@ _MUCH_LOWER = 0.1
 
 @jax.jit
 def clusters(mixture: Mixture, blocks: Blocks | Chunks, agree: jax.Array) -> jax.Array:
-    """(n,) int32, the number of the cluster that each component is in, from 0, heaviest first.
+    """(n,) int32, the number of the cluster that each component is in, from 0, heaviest first; −1
+    of one that is a background.
 
-    What has a peak much lower than another joins one such component at most, the one that takes
-    most of its points; so a wide component under several others does not make one of them. Where
-    the heights of mergings do not `agree` () that components are clusters, they may be pieces of
-    shapes, too. A component without weight is in cluster 0.
+    A component whose peak is much lower than others' lies under them. Under one cluster it belongs
+    to it. Under several it is the tails of them all, a background, and never makes one of them;
+    but where it is heavier than each of them it is a cluster of its own. Where the heights of
+    mergings do not `agree` () that components are clusters, they may be pieces of shapes, too. A
+    component without weight is in cluster 0.
     """
     height, peak = valleys(mixture)
     n, alive = len(peak), mixture.weights > 0
@@ -47,19 +49,41 @@ def clusters(mixture: Mixture, blocks: Blocks | Chunks, agree: jax.Array) -> jax
     touch = (confused >= _CONFUSED) & alive[:, None] & alive[None]
     joins = (height >= _VALLEY) & touch
     lower = peak[:, None] < peak[None] + math.log(_MUCH_LOWER)
-    alike = ~lower & ~lower.T
-    score = jnp.where(joins & lower, confused, -1)
-    one = jax.nn.one_hot(jnp.argmax(score, axis=1), n, dtype=bool) & joins & lower
-    linked = (joins & alike) | one | one.T
+    alike, below = ~lower & ~lower.T, joins & lower
+    background, alone = _under_several(below, joins & alike, mixture.weights)
+    free = ~(background | alone)
+    both = free[:, None] & free[None]
+    score = jnp.where(below & both, confused, -1)
+    one = jax.nn.one_hot(jnp.argmax(score, axis=1), n, dtype=bool) & below & both
+    linked = (joins & alike & both) | one | one.T
     reached = jax.lax.cond(
         agree,
         lambda: reach(linked),
-        lambda: join_shapes(mixture, blocks, linked, confused, touch & alike),
+        lambda: join_shapes(mixture, blocks, linked, confused, touch & alike & both),
     )
     first = jnp.argmax(reached, axis=1)
-    weight = jax.ops.segment_sum(mixture.weights, first, n)
+    weight = jax.ops.segment_sum(jnp.where(background, 0, mixture.weights), first, n)
     rank = jnp.argsort(jnp.argsort(-weight, stable=True), stable=True).astype(jnp.int32)
-    return jnp.where(alive, rank[first], 0)
+    return jnp.where(background, -1, jnp.where(alive, rank[first], 0))
+
+
+def _under_several(
+    below: jax.Array, linked: jax.Array, weights: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Which components (n,) lie under several clusters of those that lie under none, and of these
+    the ones that are no heavier than each of them, and the others.
+
+    `below` and `linked` (n, n) say which lie under others, and which of their kind make one.
+    """
+    n, low = len(weights), jnp.any(below, axis=1)
+    high = ~low
+    group = jnp.argmax(reach(linked & high[:, None] & high[None]), axis=1)
+    weight = jax.ops.segment_sum(jnp.where(high, weights, 0), group, n)
+    in_group = jax.nn.one_hot(group, n, dtype=weights.dtype) * high[:, None]
+    over = below.astype(weights.dtype) @ in_group > 0
+    several = jnp.sum(over, axis=1, dtype=jnp.int32) >= 2
+    heavy = weights > jnp.max(jnp.where(over, weight[None], 0), axis=1)
+    return several & ~heavy, several & heavy
 
 
 def valleys(mixture: Mixture) -> tuple[jax.Array, jax.Array]:

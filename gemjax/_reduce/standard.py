@@ -1,0 +1,76 @@
+"""Coordinates of unit variance, in which `select` works, and the way back."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from gemjax._base.records import Mixture
+from gemjax._families.constrained import Constrained, ConstrainedAxes
+from gemjax._reduce.criteria import Settings
+
+_SLOTS = (8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 144, 176, 224, 272)  # that are compiled for
+_FLOOR = 1e-6  # of variances, where every coordinate has variance one
+
+
+class Standard(NamedTuple):
+    """Mean and standard deviation (d,) of the coordinates."""
+
+    centre: jax.Array
+    scale: jax.Array
+
+
+@jax.jit
+def standard(points: jax.Array, weights: jax.Array) -> tuple[jax.Array, Standard, Settings]:
+    """Points (N, d) of unit variance each, what they came from, and the stages' settings."""
+    centre = jnp.sum(weights[:, None] * points, axis=0)
+    variance = jnp.sum(weights[:, None] * (points - centre[None]) ** 2, axis=0)
+    variance = jnp.where(variance > 0, variance, 1)
+    units = Standard(centre, jnp.sqrt(variance))
+    floor = jnp.asarray(_FLOOR, points.dtype)
+    settings = Settings(1 / jnp.sum(weights**2), floor, variance / jnp.mean(variance))
+    return standardised(points, units), units, settings
+
+
+@jax.jit
+def standardised(points: jax.Array, units: Standard) -> jax.Array:
+    """(N, d) points in the units of the stages."""
+    return (points - units.centre[None]) / units.scale[None]
+
+
+def slots_for(size: int, n: int) -> int:
+    """How many slots are compiled for, for so many components of at most n."""
+    return min([*(s for s in _SLOTS if s >= size), n][0], n)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def in_slots(mixture: Mixture, slots: int) -> Mixture:
+    """The heaviest components, and empty slots if there are fewer."""
+    order = jnp.argsort(-mixture.log_weights, stable=True)
+    order = jnp.pad(order, (0, max(0, slots - len(order))), mode="edge")[:slots]
+    covariance = mixture.covariance.take(order)
+    empty = jnp.arange(slots) >= len(mixture.means)
+    logs = jnp.where(empty, -jnp.inf, mixture.log_weights[order])
+    return Mixture(mixture.means[order], logs, covariance)
+
+
+def heaviest_first(mixture: Mixture) -> jax.Array:
+    return jnp.argsort(-mixture.log_weights, stable=True)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def in_data_units(mixture: Mixture, units: Standard, number: int, own: type[Any]) -> Mixture:
+    """The heaviest components first, so many, with covariances of the family `own`."""
+    family = mixture.covariance
+    assert isinstance(family, Constrained | ConstrainedAxes)
+    order = heaviest_first(mixture)[:number]
+    floor = jnp.asarray(family.floor) * jnp.min(units.scale) ** 2
+    square = units.scale[:, None] * units.scale[None]
+    covariances = family.take(order).matrices(number, len(square)) * square[None]
+    covariances = 0.5 * (covariances + covariances.swapaxes(1, 2))  # but for rounding they were
+    means, logs = mixture.means[order], mixture.log_weights[order]
+    means = units.centre[None] + units.scale[None] * means
+    return Mixture(means, logs, own.nearest(covariances, jnp.exp(logs), floor))
