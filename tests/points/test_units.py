@@ -48,7 +48,7 @@ def em_with_a_known_covariance(weights, means, num_iterations):
 @pytest.mark.parametrize("factor", [FACTOR, scipy.linalg.sqrtm(KNOWN)])
 def test_a_known_covariance_is_the_identity_in_its_units(factor):
     units, T = gj.Units(POINTS.mean(axis=0), factor), 8
-    weights, means = np.array([0.3, 0.7]), CENTRES + [[1.0, 1.0, 2.0], [-0.5, 1.0, -1.0]]
+    weights, means = np.array([0.3, 0.7]), CENTRES + np.array([[1.0, 1.0, 2.0], [-0.5, 1.0, -1.0]])
     target = gj.empirical(units.to_model(POINTS), POINT_WEIGHTS)
     start = gj.make_mixture(units.to_model(means), weights)
     fit = gj.fit(gj.classical_em(), target, start, num_iterations=T)

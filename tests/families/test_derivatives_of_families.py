@@ -1,0 +1,130 @@
+"""Each family's fits have the derivatives of the iterations as run, in every layout and argument."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from differences import assert_derivatives, directions, second_derivatives
+
+import gemjax as gj
+
+NAMES = ["EII", "VII", "EEI", "VVI", "EEE", "VVV"]
+N, D, K = 30, 2, 3
+RNG = np.random.default_rng(0)
+POINTS = RNG.normal(size=(N, D)) @ np.array([[1.5, 0.4], [0.0, 0.8]])
+POINTS = POINTS + np.array([[0.0, 0.0], [3.0, 0.0], [0.0, 3.0]])[np.arange(N) % K]
+FORMS = np.stack([v * (np.eye(D) + 0.3) for v in (0.6, 1.0, 1.5)])
+SHARES = np.array([0.2, 0.3, 0.5])
+
+
+def gradient(**more):
+    return gj.GradientEM(0.7, 0.4, 1e-9, weight_steps=2, **more)
+
+
+# All that a step does with a family: densities kept, recomputed, in chunks, from differences.
+SOLVERS = {
+    "classical": gj.classical_em(),
+    "kept": gradient(),
+    "recomputed": gradient(blocking=gj.Blocking(block_size=8, stored_bytes=0)),
+    "chunks": gradient(mean_rule="em", blocking=gj.Blocking(block_size=8, copied_bytes=300)),
+    "apart": gj.classical_em(),
+    "newton": gradient(weight_rule="newton", mean_rule="em"),
+    "monotone": gradient(mean_rule="overrelaxed", monotone=True),
+    "floor": gj.classical_em(),
+}
+FLOORS = {"EII": 3.0, "VII": 1.2, "EEI": 1.5, "VVI": 0.8, "EEE": 1.0, "VVV": 0.7}
+
+
+def inputs(name, way):
+    """Everything real that goes in, covariances as parameters that may be any real numbers."""
+    family = gj.covariance.family(name)
+    covariance = family.nearest(jnp.asarray(FORMS), jnp.asarray(SHARES), 0.0)
+    x = {
+        "means": jnp.asarray([[0.5, 0.2], [2.0, 0.4], [0.1, 2.1]]),
+        "weights": jnp.asarray(SHARES),
+        "points": jnp.asarray(POINTS),
+        "floor": jnp.asarray(FLOORS[name] if way == "floor" else 0.01),
+    }
+    leaves, tree = jax.tree.flatten(covariance.to_free())
+    x |= {f"covariance {i}": leaf for i, leaf in enumerate(leaves)}
+    return x, lambda x: dataclasses.replace(
+        covariance.from_free(tree.unflatten([x[f"covariance {i}"] for i in range(len(leaves))])),
+        floor=x["floor"],
+    )
+
+
+def fit_of(x, covariance_of, way, T):
+    start = gj.make_mixture(x["means"], x["weights"], covariance=covariance_of(x))
+    target = dataclasses.replace(gj.empirical(x["points"]), far_apart=way == "apart")
+    return gj.fit(SOLVERS[way], target, start, num_iterations=T)
+
+
+def outputs(fit):
+    """(4,) the losses, the last of them, means and weights, and covariances."""
+    rng, mixture = np.random.default_rng(1), fit.mixture
+    matrices = mixture.covariance.matrices(K, D)
+    slopes, forms = rng.normal(size=mixture.means.shape), rng.normal(size=matrices.shape)
+    means = jnp.sum(slopes * mixture.means) + jnp.sum(slopes[:, 0] * mixture.weights)
+    return jnp.stack([jnp.sum(fit.history.loss), fit.loss, means, jnp.sum(forms * matrices)])
+
+
+def cells(*always):
+    """Every family with every way; all but some of them among the slow tests."""
+    every = [(name, way) for name in NAMES for way in SOLVERS]
+    return [c if c in always else pytest.param(*c, marks=pytest.mark.slow) for c in every]
+
+
+@pytest.mark.parametrize(
+    ("name", "way"), cells(("EEE", "kept"), ("VVI", "classical"), ("VVV", "floor"))
+)
+def test_both_modes_are_central_differences(name, way):
+    x, covariance_of = inputs(name, way)
+    T = 3 if way == "classical" else 2
+    rounding = 1e-8 if way == "newton" else 1e-9  # as of the other fits with it
+    found = assert_derivatives(
+        lambda x: outputs(fit_of(x, covariance_of, way, T)), x, rounding=rounding
+    )
+    for argument in x:  # none is zero by a stop_gradient
+        if argument != "floor":
+            assert abs(found[argument][1:]).min() > 1e-5, argument
+    floored = fit_of(x, covariance_of, way, T).info.num_floored
+    assert (floored > 0) == (way == "floor") == (abs(found["floor"]).max() > 1e-3)
+
+
+def along(name, way):
+    """A function of t: along one direction in everything at once."""
+    x, covariance_of = inputs(name, way)
+    moves = directions(x)
+    move = {name: moves[name][i] for i, name in enumerate(x)}
+
+    def function(t):
+        moved = jax.tree.map(lambda a, b: a + 0.1 * t * b, x, move)
+        return outputs(fit_of(moved, covariance_of, way, 2)) @ jnp.array([0.1, 1.0, 1.0, 1.0])
+
+    return function
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        *((name, way) for name in NAMES for way in ("classical", "kept")),
+        *(("VII", "floor"), ("EEE", "floor"), ("VVV", "floor"), ("VVV", "apart")),
+    ],
+)
+def test_second_derivatives_in_all_orders(name, way):
+    found, difference = second_derivatives(along(name, way))
+    np.testing.assert_allclose(found, difference, rtol=1e-6)
+    np.testing.assert_allclose(found, found[0], rtol=1e-8)
+    assert abs(difference) > 1e-3
+
+
+def test_second_derivatives_by_forward_over_reverse_mode():
+    slope = jax.jit(jax.grad(along("EEE", "classical")))
+    found = jax.jvp(slope, (0.0,), (1.0,))[1]
+    h = 1e-4
+    difference = (8 * (slope(h) - slope(-h)) - (slope(2 * h) - slope(-2 * h))) / (12 * h)
+    assert found == pytest.approx(float(difference), rel=1e-6)
+    assert abs(found) > 1e-3
