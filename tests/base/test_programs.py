@@ -37,6 +37,9 @@ CALLS = {
     "diagnose": lambda: gj.diagnose(MIXTURE, TRUTH),
     "insert": lambda: gj.insert(MIXTURE, POINTS[0]),
     "polish": lambda: gj.polish(MIXTURE, TARGET),
+    "prune": lambda: gj.prune(MIXTURE, least_weight=0.1, num_components=4),
+    "merge": lambda: gj.merge(MIXTURE),
+    "merge_path": lambda: gj.merge_path(MIXTURE, TARGET, num_iterations=2),
     "solve_weights": lambda: gj.solve_weights(np.zeros((35, 2))),
 }
 
