@@ -181,7 +181,7 @@ def select(
 
 def _starts(N: int) -> int:
     """Few points have many optima, and cost little."""
-    return 8 if N <= 500 else 3 if N <= 2000 else 1
+    return 24 if N <= 500 else 6 if N <= 2000 else 1
 
 
 def _checked(families: Any) -> tuple[str, ...]:

@@ -229,13 +229,32 @@ def compare(
     return jax.lax.map(one, kinds)
 
 
-@functools.partial(jax.jit, static_argnums=3)
-def judge(levels: Level, blocks: Blocks | Chunks, settings: Settings, criterion: str) -> jax.Array:
-    """(families,) the criterion of levels fitted to a sample, on all points.
+@jax.jit
+def better(one: Compared, other: Compared) -> Compared:
+    """Family by family the better of two starts."""
+    first = one.best_criterion <= other.best_criterion
+
+    def pick(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.where(first.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
+
+    return jax.tree.map(pick, one, other)
+
+
+@functools.partial(jax.jit, static_argnums=4)
+def judge(
+    compared: Compared,
+    blocks: Blocks | Chunks,
+    settings: Settings,
+    weights: jax.Array,
+    criterion: str,
+) -> jax.Array:
+    """(families,) the criterion of the best levels, fitted to a sample, on all points, of these
+    weights (N,).
 
     What pays on all of them need not on the sample; their losses there are as those of new points,
     so that none is favoured for having been fitted to them.
     """
+    settings = settings._replace(num_points=1 / jnp.sum(weights**2))
 
     def one(level: Level) -> jax.Array:
         kept = component_densities(level.mixture, blocks, keep=criterion == "icl")
@@ -245,14 +264,15 @@ def judge(levels: Level, blocks: Blocks | Chunks, settings: Settings, criterion:
             unsure = entropy(kept, level.mixture.log_weights)
         return score(level._replace(loss=found.loss), settings, criterion, unsure)
 
-    return jax.lax.map(one, levels)
+    judged = jax.lax.map(one, compared.best)
+    return jnp.where(jnp.isfinite(compared.best_criterion), judged, jnp.inf)
 
 
 @jax.jit
-def finish(mixture: Mixture, blocks: Blocks | Chunks) -> tuple[Mixture, jax.Array]:
-    """EM to its end on all points: the mixture and its loss ()."""
-    end, loss, _ = settle(mixture, blocks, None, _END, _MOST_END)
-    return end, loss
+def finish(level: Level, blocks: Blocks | Chunks) -> Level:
+    """EM to its end on all points."""
+    end, loss, _ = settle(level.mixture, blocks, None, _END, _MOST_END)
+    return level._replace(mixture=end, loss=loss)
 
 
 def by_height(size: jax.Array, height: jax.Array, price: jax.Array) -> jax.Array:
