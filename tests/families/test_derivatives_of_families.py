@@ -9,6 +9,7 @@ import pytest
 from differences import assert_derivatives, directions, second_derivatives
 
 import gemjax as gj
+from gemjax._families.spectrum import raised
 
 NAMES = ["EII", "VII", "EEI", "VVI", "EEE", "VVV"]
 N, D, K = 30, 2, 3
@@ -128,3 +129,55 @@ def test_second_derivatives_by_forward_over_reverse_mode():
     difference = (8 * (slope(h) - slope(-h)) - (slope(2 * h) - slope(-2 * h))) / (12 * h)
     assert found == pytest.approx(float(difference), rel=1e-6)
     assert abs(found) > 1e-3
+
+
+@pytest.mark.parametrize("in_a_scan", [False, True])
+def test_second_derivatives_of_a_floor_with_equal_eigenvalues(in_a_scan):
+    """Above the floor, below it, all zero, and none below; where JAX drops rules, too."""
+    rng = np.random.default_rng(3)
+    values = np.array([[2.0, 2.0, 0.1, 0.1], [0.3, 0.1, 0.1, 0.7], [0, 0, 0, 0], [3, 3, 1, 1]])
+    turns = np.stack([np.linalg.qr(rng.normal(size=(4, 4)))[0] for _ in values])
+    matrices = jnp.asarray(np.einsum("kab,kb,kcb->kac", turns, values, turns))
+    move, forms = rng.normal(size=(2, *matrices.shape))
+    move = move + move.swapaxes(1, 2)
+
+    def function(t):
+        def both(carry, _):
+            return carry + jnp.sum(forms * raised(matrices + t * move, 0.5 + 0.3 * t)), None
+
+        if not in_a_scan:
+            return both(0.0, None)[0]
+        return jax.lax.scan(jax.checkpoint(both), 0.0, length=2)[0]
+
+    found, difference = second_derivatives(function)
+    np.testing.assert_allclose(found, difference, rtol=1e-6)
+    assert abs(difference) > 1
+    h = 1e-5
+    slope = (function(h) - function(-h)) / (2 * h)
+    assert jax.grad(function)(0.0) == pytest.approx(float(slope), rel=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["VVV", "EEE"])
+def test_second_derivatives_of_components_on_a_point_and_on_a_line(name):
+    """A floor holds them up; their eigenvalues below it are equal, to the last bit or nearly."""
+    rng = np.random.default_rng(2)
+    line = 8 + rng.normal(size=(8, 1)) * np.array([[1.0, 0.0, 0.0]])
+    points = np.concatenate([rng.normal(size=(8, 3)), line, np.full((4, 3), -8.0)])
+    if name == "EEE":  # all on lines, for the covariance that they share
+        points[:8, 1:] = 0
+    move, slopes = (jnp.asarray(x) for x in rng.normal(size=(2, *points.shape)))
+    forms = jnp.asarray(rng.normal(size=(K, 3, 3)))
+    covariance = gj.covariance.family(name).nearest(jnp.tile(jnp.eye(3), (K, 1, 1)), SHARES, 0.1)
+
+    def function(t):
+        moved = points + t * move
+        covariance_ = dataclasses.replace(covariance, floor=0.1 + 0.05 * t)
+        start = gj.make_mixture(moved[jnp.array([0, 10, 18])], covariance=covariance_)
+        mixture = gj.fit(gj.classical_em(), gj.empirical(moved), start, num_iterations=2).mixture
+        matrices = mixture.covariance.matrices(K, 3)
+        return jnp.sum(forms * matrices) + jnp.sum(slopes[:K] * mixture.means)
+
+    found, difference = second_derivatives(function)
+    np.testing.assert_allclose(found, difference, rtol=1e-6)
+    assert abs(difference) > 1e-3
