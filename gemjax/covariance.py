@@ -1,4 +1,8 @@
-"""Covariance families of a mixture's components, and what a family has to answer."""
+"""Covariance families of a mixture's components, and what a family has to answer.
+
+A covariance that is known is no family of its own: `Units` with its Cholesky factor takes points to
+where it is the identity.
+"""
 
 from gemjax._families.covariance import Covariance
 from gemjax._families.diagonal import Diagonal, SharedDiagonal

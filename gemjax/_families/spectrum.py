@@ -72,37 +72,36 @@ def raised(matrices: jax.Array, floor: Any) -> jax.Array:
     eye = identity_like(matrices)
     low = jnp.any(jnp.isnan(factor(matrices - floor * eye)), axis=(-2, -1)) & (floor > 0)
     some = low[..., None, None]
-    # Others do not enter the spectral function, so that equal eigenvalues do not matter there.
     return jax.lax.cond(
         jnp.any(low),
-        lambda: jnp.where(some, _clipped(jnp.where(some, matrices, eye), floor), matrices),
+        lambda: jnp.where(some, floor * eye + _positive(matrices - floor * eye), matrices),
         lambda: matrices,
     )
 
 
-@jax.custom_jvp
-def _clipped(matrices: jax.Array, floor: jax.Array) -> jax.Array:
-    """V max(λ, floor) Vᵀ of Σ = V λ Vᵀ."""
-    values, vectors = jnp.linalg.eigh(matrices)
-    return times(vectors * jnp.maximum(values, floor)[..., None, :], vectors.swapaxes(-1, -2))
+def _positive(matrices: jax.Array) -> jax.Array:
+    """V max(λ, 0) Vᵀ of V λ Vᵀ, with derivatives right to second order.
 
-
-@_clipped.defjvp
-def _clipped_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
-    """Of a function f of the eigenvalues, V (F ∘ Vᵀ dΣ V) Vᵀ with F_ab = (f(λ_a) − f(λ_b)) /
-    (λ_a − λ_b), or f'(λ_a) where they are equal (Daleckii and Krein 1965).
-
-    Here F is 1 above the floor, 0 below, and in between has no cancellation.
+    Those of V have factors 1/(λ_a − λ_b), which cancel, but not where eigenvalues are equal, as of
+    a component on one point, for which there is a floor. So V and λ are held fixed, and a change δ,
+    zero in value, is added as the first two terms of its series (Daleckii and Krein 1965), with the
+    divided differences of max(λ, 0) as factors: sums of |λ|, no differences. A rule for the first
+    derivative would be lost where JAX drops rules (see `sequential.py`).
     """
-    (matrices, floor), (change, dfloor) = primals, tangents
-    values, vectors = jnp.linalg.eigh(matrices)
+    fixed = jax.lax.stop_gradient(matrices)
+    values, vectors = jnp.linalg.eigh(fixed)
     inverse = vectors.swapaxes(-1, -2)
-    a, b = values[..., :, None], values[..., None, :]
-    high, low = jnp.maximum(a, b), jnp.minimum(a, b)
-    mixed = (high > floor) & (low <= floor)
-    between = (high - floor) / jnp.where(mixed, high - low, 1)
-    F = jnp.where(mixed, between, jnp.where(low > floor, 1, 0))
-    moved = times(times(vectors, F * times(times(inverse, change), vectors)), inverse)
-    below = jnp.where(values > floor, 0, 1)
-    moved = moved + times(vectors * (below * dfloor)[..., None, :], inverse)
-    return _clipped(matrices, floor), moved
+    change = times(times(inverse, matrices - fixed), vectors)
+    up, size = values > 0, jnp.abs(values)
+    a, b = up[..., :, None], up[..., None, :]
+    apart = size[..., :, None] + size[..., None, :]
+    across = jnp.where(a != b, 1 / jnp.where(a != b, apart, 1), 0)
+    left, right = across * size[..., :, None], across * size[..., None, :]
+    first = jnp.where(a & b, 1, jnp.where(a, left, 0) + jnp.where(b, right, 0)) * change
+    # Σ_b f[λ_a, λ_b, λ_c] δ_ab δ_bc, where f[·] is |λ| of the one whose sign is not the others',
+    # over its sums with these.
+    mixed, alike = across * change, jnp.where(a == b, change, 0)
+    second = times(mixed * size[..., None, :], mixed)
+    second = second + left * times(mixed, alike) + right * times(alike, mixed)
+    inner = jnp.maximum(values, 0)[..., None] * identity_like(matrices) + first + second
+    return times(times(vectors, inner), inverse)

@@ -146,6 +146,8 @@ def from_npy(
     if points.ndim not in (1, 2) or 0 in points.shape:
         raise ValueError(f"path {path}: must hold shape (N, d) or (N,), got {points.shape}")
     N, d = points.shape if points.ndim == 2 else (len(points), 1)
+    if np.ndim(scale):
+        raise ValueError(f"scale must be one number for a file, got shape {np.shape(scale)}")
     if not (np.isfinite(scale) and scale > 0):
         raise ValueError(f"scale must be positive and finite, got {scale}")
     shift = np.zeros(d)

@@ -119,6 +119,7 @@ def test_bad_files(tmp_path, files):
     bad("must be finite and non-negative, got -1.0 at row 1", np.ones(3), np.array([1.0, -1, 2]))
     bad("must not all be zero", np.ones(3), np.zeros(3))
     bad("scale must be positive and finite, got 0.0", POINTS, scale=0.0)
+    bad(r"scale must be one number for a file, got shape \(3, 3\)", POINTS, scale=np.eye(3))
     bad(r"offset must be \(3,\) finite numbers", POINTS, offset=[1.0])
     bad("dtype must be float32 or float64", POINTS, error=TypeError, dtype="int32")
     (tmp_path / "text.npy").write_text("1,2\n")
