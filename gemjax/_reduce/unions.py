@@ -29,6 +29,9 @@ _PLACES = 15  # along the ridge between two components
 _VALLEY = 0.95
 _CONFUSED = 0.02
 _MUCH_LOWER = 0.1
+_LOWER = 0.2  # of a component that is wide enough to lie under others:
+_WITHIN = 2.0  # standard deviations of it in which they lie,
+_APART = 0.5  # and between which there is a valley at least so deep
 
 
 @jax.jit
@@ -36,11 +39,11 @@ def clusters(mixture: Mixture, blocks: Blocks | Chunks, agree: jax.Array) -> jax
     """(n,) int32, the number of the cluster that each component is in, from 0, heaviest first; −1
     of one that is a background.
 
-    A component whose peak is much lower than others' lies under them. Under one cluster it belongs
-    to it. Under several it is the tails of them all, a background, and never makes one of them;
-    but where it is heavier than each of them it is a cluster of its own. Where the heights of
-    mergings do not `agree` () that components are clusters, they may be pieces of shapes, too. A
-    component without weight is in cluster 0.
+    A component with a much lower peak than another is a tail: it joins one such component, the one
+    that takes most of its points, and links no others. A wide one under several clusters is the
+    tails of them all, a background, and joins none; but one that is heavier than each of them is a
+    cluster. Where the heights of mergings do not `agree` () that components are clusters, they may
+    be pieces of shapes, too. A component without weight is in cluster 0.
     """
     height, peak = valleys(mixture)
     n, alive = len(peak), mixture.weights > 0
@@ -50,16 +53,21 @@ def clusters(mixture: Mixture, blocks: Blocks | Chunks, agree: jax.Array) -> jax
     joins = (height >= _VALLEY) & touch
     lower = peak[:, None] < peak[None] + math.log(_MUCH_LOWER)
     alike, below = ~lower & ~lower.T, joins & lower
-    background, alone = _under_several(below, joins & alike, mixture.weights)
+    logs = log_components(mixture, mixture.means)
+    near = logs - jnp.diagonal(logs)[:, None] >= -0.5 * _WITHIN**2
+    under = joins & near & (peak[:, None] < peak[None] + math.log(_LOWER))
+    background, alone = _under_several(under, height < _APART, joins & alike, mixture.weights)
     free = ~(background | alone)
     both = free[:, None] & free[None]
     score = jnp.where(below & both, confused, -1)
     one = jax.nn.one_hot(jnp.argmax(score, axis=1), n, dtype=bool) & below & both
-    linked = (joins & alike & both) | one | one.T
+    solid = free & ~jnp.any(below & both, axis=1)  # tails join one, and link nothing
+    may = alike & solid[:, None] & solid[None]
+    linked = (joins & may) | one | one.T
     reached = jax.lax.cond(
         agree,
         lambda: reach(linked),
-        lambda: join_shapes(mixture, blocks, linked, confused, touch & alike & both),
+        lambda: join_shapes(mixture, blocks, linked, confused, touch & may),
     )
     first = jnp.argmax(reached, axis=1)
     weight = jax.ops.segment_sum(jnp.where(background, 0, mixture.weights), first, n)
@@ -68,20 +76,17 @@ def clusters(mixture: Mixture, blocks: Blocks | Chunks, agree: jax.Array) -> jax
 
 
 def _under_several(
-    below: jax.Array, linked: jax.Array, weights: jax.Array
+    under: jax.Array, apart: jax.Array, linked: jax.Array, weights: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Which components (n,) lie under several clusters of those that lie under none, and of these
-    the ones that are no heavier than each of them, and the others.
-
-    `below` and `linked` (n, n) say which lie under others, and which of their kind make one.
-    """
-    n, low = len(weights), jnp.any(below, axis=1)
-    high = ~low
+    """Which components (n,) lie `under` others (n, n) that are `apart` (n, n): those no heavier
+    than the heaviest cluster over them, and the heavier ones. Clusters are what is `linked` of the
+    components that lie under none."""
+    under, apart = under.astype(weights.dtype), apart.astype(weights.dtype)
+    n, high = len(weights), jnp.sum(under, axis=1) == 0
+    several = jnp.sum((under @ apart) * under, axis=1) > 0
     group = jnp.argmax(reach(linked & high[:, None] & high[None]), axis=1)
     weight = jax.ops.segment_sum(jnp.where(high, weights, 0), group, n)
-    in_group = jax.nn.one_hot(group, n, dtype=weights.dtype) * high[:, None]
-    over = below.astype(weights.dtype) @ in_group > 0
-    several = jnp.sum(over, axis=1, dtype=jnp.int32) >= 2
+    over = under @ (jax.nn.one_hot(group, n, dtype=weights.dtype) * high[:, None]) > 0
     heavy = weights > jnp.max(jnp.where(over, weight[None], 0), axis=1)
     return several & ~heavy, several & heavy
 

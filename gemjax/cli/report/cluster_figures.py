@@ -143,7 +143,8 @@ def _panel(
         ellipse(mean, vectors.T @ matrix @ vectors, _SHARE)
         for mean, matrix in zip(means, matrices, strict=True)
     ]
-    edges = LineCollection(outlines, colors=list(colours[cluster]), linewidths=1.8, zorder=3)
+    ink = ["0.4" if c < 0 else colours[c] for c in cluster]  # a background belongs to no cluster
+    edges = LineCollection(outlines, colors=ink, linewidths=1.8, zorder=3)
     edges.set_path_effects([effects.withStroke(linewidth=3.2, foreground="white", alpha=0.8)])
     axes.add_collection(edges)
     low, high = shown.min(axis=0), shown.max(axis=0)
