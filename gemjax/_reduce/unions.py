@@ -86,7 +86,8 @@ def _under_several(
     several = jnp.sum((under @ apart) * under, axis=1) > 0
     group = jnp.argmax(reach(linked & high[:, None] & high[None]), axis=1)
     weight = jax.ops.segment_sum(jnp.where(high, weights, 0), group, n)
-    over = under @ (jax.nn.one_hot(group, n, dtype=weights.dtype) * high[:, None]) > 0
+    member = jnp.where(high[:, None], jax.nn.one_hot(group, n, dtype=weights.dtype), 0)
+    over = under @ member > 0
     heavy = weights > jnp.max(jnp.where(over, weight[None], 0), axis=1)
     return several & ~heavy, several & heavy
 

@@ -137,7 +137,7 @@ def test_resamples_at_once():
         ({"families": "EII"}, "families must be a tuple of names, got 'EII'"),
         ({"families": ("EII", "identity")}, "families must be of EII, .*; got 'identity'"),
         ({"families": ("tied", "EEE")}, "families must name each once"),
-        ({"criterion": "aic"}, "criterion must be one of bicc, bic, icl; got 'aic'"),
+        ({"criterion": "aic"}, "criterion must be one of bicc, bic, icl, held_out; got 'aic'"),
         ({"num_components": 3}, "at most half of the 4 points"),
         ({"num_starts": 0}, "num_starts must be at least 1"),
     ],
