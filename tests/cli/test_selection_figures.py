@@ -139,7 +139,7 @@ def selection_of(means, cluster, chosen=None, jump=None, matrices=None):
     covariance = gj.covariance.Full(jnp.asarray(matrices))
     return gj.Selection(
         gj.make_mixture(means, covariance=covariance), n, np.asarray(cluster),
-        1 + max(cluster), 4, 1.0, criteria.min() - 3, jump or n, jump is None, 0,
+        1 + max(cluster), 4, 1.0, criteria.min() - 3, None, 0, jump or n, jump is None, 0,
         np.stack([levels] * 6), np.zeros_like(criteria), np.zeros_like(criteria), criteria,
         criteria.min(axis=1) - 3, merges_of(joined, len(levels)), FAMILIES,
     )  # fmt: skip

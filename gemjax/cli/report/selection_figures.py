@@ -85,7 +85,8 @@ def level_height(tree: Tree, num_components: int) -> float | None:
 
 def tree(selection: gj.Selection) -> Figure:
     """The tree of mergings of the family chosen, and beside it what each of them cost."""
-    chosen, jump = int(selection.num_components), int(selection.num_by_height)
+    chosen = int(selection.num_components) - int(selection.num_born)  # of those on the way down
+    jump = int(selection.num_by_height)
     found = tree_of(selection.merges, max(MOST_LEAVES, chosen + chosen // 3))
     figure = new_figure(10.5, 5.2)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.6, 1))
@@ -155,7 +156,8 @@ def criteria(selection: gj.Selection, *, sampled: bool = False) -> Figure:
     """
     sizes, values = np.asarray(selection.sizes), np.asarray(selection.criteria, float)
     ends = np.asarray(selection.best_criteria, float)
-    family, chosen = int(selection.family), int(selection.num_components)
+    family = int(selection.family)
+    chosen = int(selection.num_components) - int(selection.num_born)
     known = np.isfinite(values)
     zero = float(values[known].min() if sampled else selection.criterion)
     values = values - zero
