@@ -84,6 +84,7 @@ def iteration(family: str, size: int) -> dict[str, Any]:
 
 def losses(seed: int) -> dict[str, Any]:
     """At equal number and family: losses in nats per point, and seconds of warm calls."""
+    jax.clear_caches()  # each problem compiles its own, and a process holds only so many
     rng = np.random.default_rng(seed)
     d, m = int(rng.integers(1, 31)), int(rng.integers(3, 13))
     size, family = int(rng.integers(100, 400)) * m, [*FAMILIES][seed % 4]
