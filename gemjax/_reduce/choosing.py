@@ -116,7 +116,8 @@ def _compared(
     kinds = jnp.asarray([NUMBERS[name] for name in setup.names], jnp.int32)
     blocks = as_blocks(seen, n, family=SharedDiagonal)
     all_counts = stages.schedule(n, n)
-    found = [stages.overview(one, blocks, settings, all_counts) for one in cut]
+    down_to = jnp.int32(1 if wanted[0] == 1 else _begin(wanted[0]))
+    found = [stages.overview(one, blocks, settings, all_counts, down_to) for one in cut]
     around, levels = zip(*(_beginning(*one, wanted) for one in found), strict=True)
     slots, lowest, singly = n, wanted[0], 0
     if arrays.is_concrete(around):
@@ -146,11 +147,16 @@ def _compared(
     return best
 
 
+def _begin(around: Any) -> Any:
+    """From how many components families go down, where there may be so many."""
+    return (13 * around) // 10 + 6
+
+
 @functools.partial(jax.jit, static_argnums=2)
 def _beginning(levels: Level, bic: jax.Array, wanted: tuple[int, int]) -> tuple[jax.Array, Level]:
     """About how many components () there may be, and the last level with somewhat more."""
     around = levels.size[jnp.nanargmin(bic)] if wanted[0] == 1 else jnp.int32(wanted[0])
-    begin = jnp.minimum(levels.size[0], (13 * around) // 10 + 6)
+    begin = jnp.minimum(levels.size[0], _begin(around))
     first = jnp.maximum(0, jnp.sum(levels.size >= begin) - 1)
     return around, jax.tree.map(lambda leaf: leaf[first], levels)
 

@@ -23,6 +23,8 @@ from gemjax._reduce.descent import Level
 from gemjax._reduce.stages import Pieces
 from gemjax._reduce.standard import Standard, in_data_units, in_slots, slots_for
 
+_STARTS = 32  # of the certificate's searches
+
 
 class Complete(NamedTuple):
     """A level fitted to all points, in standardised units; the mixture in the data's; and the
@@ -50,7 +52,7 @@ def complete(level: Level, points: Points, key: jax.Array, own: type[Any]) -> Co
     level = stages.finish(level, points.blocks(level.mixture))
     slots = int(level.size) if arrays.is_concrete(level.size) else len(level.mixture.means)
     mixture = in_data_units(level.mixture, points.units, slots, own)
-    return Complete(level, mixture, certificate(mixture, points.target, key))
+    return Complete(level, mixture, certificate(mixture, points.target, key, num_starts=_STARTS))
 
 
 def grow(

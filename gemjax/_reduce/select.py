@@ -23,6 +23,7 @@ from gemjax._reduce.descent import Merges
 
 CRITERIA = ("bicc", "bic", "icl", "held_out")
 _DIMENSIONS = 8  # so many points and one are the least per piece, in as many dimensions or more
+_PER_CLUSTER, _LEAST = 8, 32  # pieces where the number of clusters is known, at most or 32
 _MATRICES = 32  # dimensions up to which families with matrices are tried unasked
 
 
@@ -41,7 +42,8 @@ class Selection:
       family: () int32, the place in `families` of the one chosen.
       loss: () −E[log p] of the mixture over all points, nats per point.
       criterion: () of the mixture, as far as it was chosen by the sample; smaller is better.
-      certificate: the mixture's `Certificate` on all points: what no further component would gain.
+      certificate: the mixture's `Certificate` on all points, by 32 starts: what one component more
+        could still gain.
       num_born: () int32, components that were added in the end since the certificate found them
         and the criterion, for the sample's number of points, agreed: what a sample does not show.
       num_by_height: () int32, the number of components after which merging becomes expensive, in
@@ -187,7 +189,7 @@ def select(
                 f"num_components must be at most half of the {size} points that are looked at, "
                 f"got {m}"
             )
-        n, wanted = max(n, min(2 * m, size)), (m, m)
+        n, wanted = max(min(n, max(_LEAST, _PER_CLUSTER * m)), min(2 * m, size)), (m, m)
     if isinstance(target, FileTarget):  # read once: each stage goes over the points many times
         points, weights = target.read(slice(0, N))
         target = Target(jnp.asarray(points), jnp.asarray(weights))

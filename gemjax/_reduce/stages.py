@@ -82,14 +82,19 @@ def guard_of(found: Pieces, settings: Settings) -> Guard:
 
 @functools.partial(jax.jit, static_argnums=3)
 def overview(
-    found: Pieces, blocks: Blocks | Chunks, settings: Settings, counts: tuple[int, ...]
+    found: Pieces,
+    blocks: Blocks | Chunks,
+    settings: Settings,
+    counts: tuple[int, ...],
+    fewest: jax.Array,
 ) -> tuple[Level, jax.Array]:
-    """Levels with one variance per coordinate for all, from the pieces down, and BIC of each."""
+    """Levels with one variance per coordinate for all, from the pieces down to the fewest (), and
+    BIC of each."""
     d = found.means.shape[1]
     axes = found.within if found.within.ndim == 1 else jnp.diagonal(found.within)
     family = SharedDiagonal(at_least(axes, settings.floor), settings.floor)
     mixture = Mixture(found.means, safe_log(found.mass), family)
-    levels, _ = descend(mixture, blocks, None, counts, 2, jnp.int32(1))
+    levels, _ = descend(mixture, blocks, None, counts, 2, fewest)
     size = levels.size.astype(axes.dtype)
     return levels, bic(levels.loss, size * (d + 1) - 1 + d, settings)
 
