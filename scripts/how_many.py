@@ -32,7 +32,7 @@ from gemjax.cli.report.canvas import COLOURS, STYLE, tidy
 
 DATA = Path(__file__).parents[1] / "configs" / "data"
 KEY = jax.random.key(0)
-CRITERIA = ("bicc", "bic", "icl", "held_out")
+CRITERIA = ("bicc", "bic", "icl")
 EQUAL = ("EII", "EEI", "EEE")
 DRAWS = 5
 NAMES = {
