@@ -43,15 +43,17 @@ class Chosen(NamedTuple):
 @jax.jit
 def level_chosen(
     best: Compared, criteria: jax.Array, settings: Settings
-) -> tuple[jax.Array, Level, jax.Array]:
+) -> tuple[jax.Array, Level, jax.Array, jax.Array]:
     """The family () whose best level has the least of the criteria (families,); that level; and
-    the number of components () where merging becomes expensive there."""
+    the number of components () where merging becomes expensive there, and whether () it is that
+    of the level."""
     chosen = jnp.argmin(criteria).astype(jnp.int32)
     level = jax.tree.map(lambda leaf: leaf[chosen], best.best)
     one_more = num_parameters(level) - num_parameters(level._replace(size=level.size - 1))
     N = settings.num_points
     price = 0.5 * one_more.astype(N.dtype) * jnp.log(N) / N
-    return chosen, level, by_height(best.size[chosen], best.height[chosen], price)
+    jump = by_height(best.size[chosen], best.height[chosen], price)
+    return chosen, level, jump, jump == level.size
 
 
 @jax.jit

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gemjax._base import arrays
 from gemjax._base.records import Mixture
@@ -69,8 +70,7 @@ def choose(target: Target, key: jax.Array, setup: Setup) -> Chosen:
         candidates = jax.tree.map(lambda leaf: leaf[0], best.best.mixture)
         blocks = all_points.blocks(candidates)
         criteria = stages.judge(best, blocks, settings, target.weights, setup.criterion)
-    chosen, level, num_by_height = level_chosen(best, criteria, settings)
-    agree = num_by_height == level.size
+    chosen, level, num_by_height, agree = level_chosen(best, criteria, settings)
 
     own: Any = Full
     if known := arrays.is_concrete(level.size, chosen):
@@ -113,10 +113,10 @@ def _compared(
 ) -> Compared:
     """Stages 2 and 3 from each of several sets of pieces; of every family the best."""
     n, wanted = setup.pieces, setup.wanted
-    kinds = jnp.asarray([NUMBERS[name] for name in setup.names], jnp.int32)
+    kinds = np.asarray([NUMBERS[name] for name in setup.names], np.int32)
     blocks = as_blocks(seen, n, family=SharedDiagonal)
     all_counts = stages.schedule(n, n)
-    down_to = jnp.int32(1 if wanted[0] == 1 else _begin(wanted[0]))
+    down_to = np.int32(1 if wanted[0] == 1 else _begin(wanted[0]))
     found = [stages.overview(one, blocks, settings, all_counts, down_to) for one in cut]
     around, levels = zip(*(_beginning(*one, wanted) for one in found), strict=True)
     slots, lowest, singly = n, wanted[0], 0
@@ -126,7 +126,7 @@ def _compared(
         if slots > 96:  # one by one only near where BIC has its minimum
             numbers = [int(number) for number in around]
             lowest, singly = max(lowest, min(numbers) // 3), 7 * (min(numbers) // 8)
-    limits = (jnp.int32(lowest), jnp.int32(wanted[1]))
+    limits = (np.int32(lowest), np.int32(wanted[1]))
     counts = stages.schedule(slots, singly)
     if wanted[0] == wanted[1]:
         counts = tuple(sorted({*counts, wanted[0]}, reverse=True))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gemjax._base.records import Mixture
 from gemjax._families.constrained import NUMBERS, Constrained, ConstrainedAxes, Kind
@@ -86,7 +87,7 @@ def overview(
     blocks: Blocks | Chunks,
     settings: Settings,
     counts: tuple[int, ...],
-    fewest: jax.Array,
+    fewest: Any,
 ) -> tuple[Level, jax.Array]:
     """Levels with one variance per coordinate for all, from the pieces down to the fewest (), and
     BIC of each."""
@@ -155,8 +156,8 @@ def compare(
     found: Pieces,
     blocks: Blocks | Chunks,
     settings: Settings,
-    kinds: jax.Array,
-    wanted: tuple[jax.Array, jax.Array],
+    kinds: jax.Array | np.ndarray,
+    wanted: tuple[Any, Any],
     counts: tuple[int, ...],
     criterion: str,
     unseen: Blocks | Chunks | None,

@@ -47,7 +47,7 @@ CALLS = {
 
 # `select` is stages and a certificate, and looks between them at what was found: a program each,
 # and some that cut up points and change the number of slots.
-MOST = {"select": 28}
+MOST = {"select": 27}
 # The same again with other values, which are all traced.
 OTHER = gj.make_mixture(POINTS[2:7] + 0.1)
 AGAIN = {
