@@ -23,6 +23,7 @@ from gemjax._families.spectrum import (
     factor,
     inverse_factor,
     is_floored,
+    least_deviation,
     least_eigenvalue,
     log_determinant,
     raised,
@@ -94,7 +95,7 @@ class Tied(Covariance):
         return jnp.broadcast_to(jnp.asarray(self.covariance), (n, d, d))
 
     def least_deviation(self) -> jax.Array:
-        return jnp.sqrt(least_eigenvalue(self.covariance))
+        return least_deviation(jnp.asarray(self.covariance))
 
     def reach(self, means: jax.Array, radius: jax.Array) -> jax.Array:
         farthest = radius + jnp.sqrt(jnp.max(jnp.sum(means * means, axis=1)))
