@@ -104,10 +104,7 @@ class Tied(Covariance):
     def maximise(
         self, means: jax.Array, mass: jax.Array, moments: jax.Array, total: jax.Array | None = None
     ) -> Self:
-        assert total is not None
-        d = means.shape[1]
-        about = jnp.sum(about_means(means, mass, moments[:, :d]), axis=0)
-        fitted = (symmetric(total, d) + about) / jnp.sum(mass)
+        fitted = within(means, mass, moments, total)
         return dataclasses.replace(self, covariance=raised(fitted, self.floor))
 
     def floored(self, n: int) -> jax.Array:
@@ -138,3 +135,13 @@ class Tied(Covariance):
     @classmethod
     def nearest(cls, matrices: jax.Array, weights: jax.Array, floor: Any) -> Self:
         return cls(jnp.sum(weights[:, None, None] * matrices, axis=0), floor)
+
+
+def within(
+    means: jax.Array, mass: jax.Array, moments: jax.Array, total: jax.Array | None
+) -> jax.Array:
+    """(d, d) E[(x − μ)(x − μ)ᵀ] within the components."""
+    assert total is not None
+    d = means.shape[1]
+    about = jnp.sum(about_means(means, mass, moments[:, :d]), axis=0)
+    return (symmetric(total, d) + about) / jnp.sum(mass)
