@@ -23,6 +23,7 @@ from gemjax._em.insertion import Escape, insert
 from gemjax._em.prior import Prior
 from gemjax._em.seeds import best, default_batch_size, sweep
 from gemjax._em.solver import Solver
+from gemjax._exchange.file import load, save
 from gemjax._model.mixture import log_density, make_mixture, responsibilities, sample
 from gemjax._model.quadrature import population
 from gemjax._model.statistics import loss
@@ -79,6 +80,7 @@ __all__ = [
     "hermite",
     "initialize",
     "insert",
+    "load",
     "log_density",
     "loss",
     "make_mixture",
@@ -93,6 +95,7 @@ __all__ = [
     "responsibilities",
     "rules",
     "sample",
+    "save",
     "select",
     "solve_weights",
     "stream",

@@ -20,6 +20,7 @@ FOLDERS = [
     "_assess",
     "_em",
     "_reduce",
+    "_exchange",
 ]
 PUBLIC = ["covariance", "hermite", "initialize", "rules", "truth"]
 
