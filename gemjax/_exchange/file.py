@@ -36,7 +36,8 @@ def save(
       path: where to; taken as it is, whatever its suffix. A file that is there is replaced.
       thing: a `Mixture`, a `Selection`, or a single `Fit` whose mean rule has no state of its own;
         with a covariance of `gj.covariance`.
-      names: d names of the data's columns, kept as the array "names": `np.load(path)["names"]`.
+      names: d names of the data's columns, kept as the array "names": `np.load(path)["names"]`
+        reads them, where they were given.
 
     Raises:
       TypeError: another thing, a covariance of another class, a mean rule's state.
@@ -57,14 +58,13 @@ def save(
             f"thing must be a Mixture, a Selection or a Fit, got {type(thing).__name__}"
         )
     thing = checked(thing)
-    mixture = thing if isinstance(thing, Mixture) else thing.mixture
     held = {
         "gemjax_format": np.asarray(FORMAT),
         "record": np.asarray(type(thing).__name__),
         **flat(thing),
     }
     if names is not None:
-        held["names"] = _texts(names, mixture.means.shape[1])
+        held["names"] = _texts(names, _mixture(thing).means.shape[1])
     _write(Path(os.path.realpath(path)), held)
 
 
@@ -99,6 +99,8 @@ def load(path: str | os.PathLike[str]) -> Any:
         try:
             held = _read(file)
             thing = checked(rebuilt(_record(held), held))
+            if "names" in held:
+                _texts(held["names"].tolist(), _mixture(thing).means.shape[1])
         except Exception as error:  # zlib's, zipfile's, tokenize's, recursion ...
             lines = str(error).splitlines() or [type(error).__name__]
             reason = f"{lines[0][:200]}{_advice(held)}"
@@ -140,6 +142,10 @@ def _advice(held: dict[str, np.ndarray]) -> str:
     if not lost or jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         return ""
     return "; its float64 was read as float32: jax_enable_x64 keeps it"
+
+
+def _mixture(thing: Any) -> Mixture:
+    return thing if isinstance(thing, Mixture) else thing.mixture
 
 
 def _texts(names: Sequence[str], d: int) -> np.ndarray:
