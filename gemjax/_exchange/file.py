@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -105,19 +106,19 @@ def load(path: str | os.PathLike[str]) -> Any:
             lines = str(error).splitlines() or [type(error).__name__]
             reason = f"{lines[0][:200]}{_advice(held)}"
             raise ValueError(
-                f"{os.fspath(path)}: must be a file of gj.save, not damaged: {reason}"
+                f"{os.fspath(path)}: cannot be read as a file of gj.save: {reason}"
             ) from error
     return thing
 
 
 def _read(file: Any) -> dict[str, np.ndarray]:
     """All arrays of a .npz file that unpacks to no more than data do."""
-    loaded = np.load(file, allow_pickle=False)
-    if not isinstance(loaded, np.lib.npyio.NpzFile):
-        raise ValueError("it is one array, no .npz")
-    with loaded:
+    if not zipfile.is_zipfile(file):
+        raise ValueError("it is no .npz, or not the whole of one")
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as loaded:
         most = max(_MOST_BYTES, _MOST_RATIO * os.fstat(file.fileno()).st_size)
-        if sum(entry.file_size for entry in loaded.zip.infolist()) > most:  # type: ignore
+        if sum(entry.file_size for entry in loaded.zip.infolist()) > most:
             raise ValueError(f"it unpacks to more than {_MOST_RATIO} times its size, as no data do")
         return {name: loaded[name] for name in loaded.files}
 
