@@ -1,6 +1,6 @@
 """Gradient EM on over-parameterized Gaussian mixtures, in JAX."""
 
-from gemjax import covariance, hermite, initialize, rules, truth
+from gemjax import convert, covariance, hermite, initialize, rules, truth
 from gemjax._assess.certificate import Certificate, certificate
 from gemjax._assess.diagnosis import Diagnosis, Outcome, diagnose
 from gemjax._assess.distinct import num_distinct
@@ -23,6 +23,7 @@ from gemjax._em.insertion import Escape, insert
 from gemjax._em.prior import Prior
 from gemjax._em.seeds import best, default_batch_size, sweep
 from gemjax._em.solver import Solver
+from gemjax._exchange.file import load, save
 from gemjax._model.mixture import log_density, make_mixture, responsibilities, sample
 from gemjax._model.quadrature import population
 from gemjax._model.statistics import loss
@@ -69,6 +70,7 @@ __all__ = [
     "best",
     "certificate",
     "classical_em",
+    "convert",
     "covariance",
     "covers",
     "default_batch_size",
@@ -79,6 +81,7 @@ __all__ = [
     "hermite",
     "initialize",
     "insert",
+    "load",
     "log_density",
     "loss",
     "make_mixture",
@@ -93,6 +96,7 @@ __all__ = [
     "responsibilities",
     "rules",
     "sample",
+    "save",
     "select",
     "solve_weights",
     "stream",

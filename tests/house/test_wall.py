@@ -20,8 +20,9 @@ FOLDERS = [
     "_assess",
     "_em",
     "_reduce",
+    "_exchange",
 ]
-PUBLIC = ["covariance", "hermite", "initialize", "rules", "truth"]
+PUBLIC = ["convert", "covariance", "hermite", "initialize", "rules", "truth"]
 
 
 def name(path):
