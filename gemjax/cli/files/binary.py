@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from gemjax.cli.files.boundary import InputError, brief, check_unpacked
+from gemjax.cli.files.dialect import Block
 from gemjax.cli.files.rows import arranged
 from gemjax.cli.files.sheet import Sheet, heading, summary
 from gemjax.cli.process.memory import available
@@ -43,7 +44,7 @@ def read_numpy(path: Path) -> Sheet:
         table = table[:, None]
     if table.ndim != 2 or table.dtype.kind not in "fiub":
         raise InputError(
-            f"{path}: must hold numbers of shape (N, d) or (N,), "
+            f"must hold numbers of shape (N, d) or (N,), "
             f"got {brief(table.dtype, 60)} of shape {table.shape}"
         )
     N, d = table.shape
@@ -58,7 +59,7 @@ def _the_table(path: Path, arrays: dict[str, np.ndarray]) -> tuple[str, np.ndarr
     tables = [name for name, a in arrays.items() if a.ndim == 2 and a.dtype.kind in "fiub"]
     if len(tables) != 1:
         raise InputError(
-            f"{path}: holds the arrays {brief(', '.join(arrays), 120) or '(none)'}, "
+            f"holds the arrays {brief(', '.join(arrays), 120) or '(none)'}, "
             f"{len(tables) or 'none'} of them {'a table' if len(tables) == 1 else 'tables'} of "
             "numbers; save the one to fit by itself"
         )
@@ -89,23 +90,19 @@ def read_excel(path: Path, header: bool | None) -> Sheet:
     """The first sheet of a workbook that has cells with something in them."""
     pandas = _pandas(path, SHEETS[path.suffix.lower()])
     sheets = pandas.read_excel(path, sheet_name=None, header=None, dtype=object, na_filter=False)
-    name = ""
-    for name, frame in sheets.items():
-        rows = [
-            (i, ["" if cell is None else str(cell) for cell in row])
-            for i, row in enumerate(frame.itertuples(index=False), start=1)
-        ]
-        rows = [row for row in rows if any(map(str.strip, row[1]))]
-        if rows:
-            break
-    else:
-        raise InputError(f"{path}: the file is empty")
-    try:
-        sheet = arranged(rows, header, None, line="row")
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    of = f"; sheet {brief(name, 60)!r}, the first of {len(sheets)}" * (len(sheets) > 1)
-    return sheet._replace(summary=sheet.summary + of)
+    for sheet_name, frame in sheets.items():
+        block = Block([], [])
+        for i, cells in enumerate(frame.itertuples(index=False), start=1):
+            row = ["" if cell is None else str(cell) for cell in cells]
+            if any(map(str.strip, row)):
+                block.lines.append(i)
+                block.rows.append(row)
+        if not block.rows:
+            continue
+        sheet = arranged([block], header, None, line="row")
+        of = f"; sheet {brief(sheet_name, 60)!r}, the first of {len(sheets)}" * (len(sheets) > 1)
+        return sheet._replace(summary=sheet.summary + of)
+    raise InputError("the file is empty")
 
 
 def _pandas(path: Path, reader: str) -> Any:
@@ -114,7 +111,7 @@ def _pandas(path: Path, reader: str) -> Any:
         extra = "'gemjax[tables]'" if reader not in ("xlrd", "odf") else "pandas "
         packages = extra + _PACKAGES.get(reader, reader) * extra.endswith(" ")
         raise InputError(
-            f"{path}: {path.suffix} is read with {' and '.join(needs)}: pip install {packages}; or "
+            f"{path.suffix} is read with {' and '.join(needs)}: pip install {packages}; or "
             "save the table as .csv"
         )
     import pandas

@@ -58,14 +58,16 @@ def read_table(
     and else refused. Raises `InputError` with one line that says what is wrong where.
     """
     delimiter, decimal = check_given(delimiter, decimal)
-    with reading(path):
-        sheet = _sheet(path, header, delimiter, decimal)
-        if not sheet.num_rows or not sheet.columns:
-            raise InputError(f"{path}: the file holds no data ({sheet.summary})")
-        try:
+    try:
+        with reading(path):
+            sheet = _sheet(path, header, delimiter, decimal)
+            if not sheet.num_rows or not sheet.columns:
+                raise InputError(f"the file holds no data ({sheet.summary})")
             return _taken(Columns(sheet), columns, weights, drop_missing)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
+    except InputError as error:  # most of what is said here speaks of lines and columns alone
+        said = str(error)
+        whole = said if said.startswith(f"{path}: ") else f"{path}: {said}"
+        raise InputError(whole) from None
 
 
 def _sheet(
@@ -73,14 +75,14 @@ def _sheet(
 ) -> Sheet:  # fmt: skip
     suffix = path.suffix.lower()
     if suffix in _UNREAD:
-        raise InputError(f"{path}: {_UNREAD[suffix]} is not read; save the table as .csv or .npy")
+        raise InputError(f"{_UNREAD[suffix]} is not read; save the table as .csv or .npy")
     if suffix not in (".npy", ".npz", *binary.COLUMNS, *binary.SHEETS):
         return read_text(path, header, delimiter, decimal)
-    given = {"--delimiter": delimiter, "--decimal": decimal}
+    given: dict[str, object] = {"--delimiter": delimiter, "--decimal": decimal}
     given |= {} if suffix in binary.SHEETS else {"--header": header}
     for option, value in given.items():
         if value is not None:
-            raise InputError(f"{path}: {option} is for text files, not for {suffix}")
+            raise InputError(f"{option} is for text files, not for {suffix}")
     if suffix in binary.SHEETS:
         return binary.read_excel(path, header)
     return binary.read_frame(path) if suffix in binary.COLUMNS else binary.read_numpy(path)
@@ -89,7 +91,8 @@ def _sheet(
 def _taken(
     table: Columns, columns: Sequence[str] | None, weights: str | None, drop_missing: bool
 ) -> Table:
-    sheet, told = table.sheet, []
+    sheet = table.sheet
+    told: list[str] = []
     weighing = None if weights is None else table.chosen([weights])[0]
     if columns is None:
         found, told = table.useful(weighing)
@@ -118,7 +121,7 @@ def _taken(
     points = np.column_stack([values[rows] if lacking else values for values in found.values()])
     lines = sheet.lines
     if lines is not None and lacking:
-        lines = [lines[row] for row in rows]
+        lines = [lines[row] for row in rows.tolist()]
     heft = None
     if weighing is not None:
         heft = _weights(table, used[weighing], weighing)[rows]
