@@ -11,7 +11,7 @@ import numpy as np
 from gemjax.cli.files.boundary import InputError, brief, check_unpacked
 from gemjax.cli.files.dialect import Block
 from gemjax.cli.files.rows import arranged
-from gemjax.cli.files.sheet import Sheet, heading, summary
+from gemjax.cli.files.sheet import Sheet, heading
 from gemjax.cli.process.memory import available
 
 COLUMNS = {".parquet": "pyarrow", ".pq": "pyarrow", ".feather": "pyarrow"}  # by what they are read
@@ -47,9 +47,8 @@ def read_numpy(path: Path) -> Sheet:
             f"must hold numbers of shape (N, d) or (N,), "
             f"got {brief(table.dtype, 60)} of shape {table.shape}"
         )
-    N, d = table.shape
     columns = [*table.astype(np.float64).T]
-    return Sheet(None, columns, N, summary(N, d, "without names") + more)
+    return Sheet(None, columns, len(table), "without names" + more)
 
 
 def _the_table(path: Path, arrays: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
@@ -73,7 +72,7 @@ def read_frame(path: Path) -> Sheet:
     frame = read(path)
     names = [heading(" ".join(map(str, n)) if isinstance(n, tuple) else str(n)) for n in frame]
     columns = [_column(pandas, frame.iloc[:, i]) for i in range(len(names))]
-    return Sheet(names, columns, len(frame), summary(len(frame), len(names), "with names"))
+    return Sheet(names, columns, len(frame), "with names")
 
 
 def _column(pandas: Any, series: Any) -> np.ndarray | list[str]:

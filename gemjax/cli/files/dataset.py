@@ -62,7 +62,7 @@ def read_table(
         with reading(path):
             sheet = _sheet(path, header, delimiter, decimal)
             if not sheet.num_rows or not sheet.columns:
-                raise InputError(f"the file holds no data ({sheet.summary})")
+                raise InputError(f"the file holds no data ({sheet.shape}, {sheet.summary})")
             return _taken(Columns(sheet), columns, weights, drop_missing)
     except InputError as error:  # most of what is said here speaks of lines and columns alone
         said = str(error)
@@ -131,7 +131,7 @@ def _taken(
     if sheet.doubt and columns is None:
         told.append(sheet.doubt)
     names = [table.names[i] for i in found]
-    told = [sheet.summary, *sheet.told, *told]
+    told = [f"{sheet.shape}, {sheet.summary}", *sheet.told, *told]
     return Table(points, heft, names, rows, lines, sheet.num_rows, told)
 
 

@@ -10,7 +10,7 @@ from gemjax.cli.files.boundary import InputError, brief
 from gemjax.cli.files.cells import is_missing, real, signs
 from gemjax.cli.files.dialect import Block, trimmed
 from gemjax.cli.files.header import has_header
-from gemjax.cli.files.sheet import Sheet, counted, heading, summary
+from gemjax.cli.files.sheet import Sheet, counted, heading
 
 _HEAD = 1000  # rows by which a header is recognised
 
@@ -65,8 +65,7 @@ def arranged(
         lines += block.lines
     told += _without_ends(columns, lines, headings)
     decimal, example = _decimal(columns, lines, decimal, line)
-    what = summary(len(lines), len(columns), where) + example
-    return Sheet(headings, columns, len(lines), what, lines, decimal, told)
+    return Sheet(headings, columns, len(lines), where + example, lines, decimal, told)
 
 
 def _width(first: list[str], body: list[list[str]]) -> int:
