@@ -10,7 +10,7 @@ import numpy as np
 
 from gemjax.cli.files.boundary import InputError, brief, check_unpacked
 from gemjax.cli.files.dialect import Block
-from gemjax.cli.files.rows import arranged
+from gemjax.cli.files.rows import arranged, decimal_sign
 from gemjax.cli.files.sheet import Sheet, heading
 from gemjax.cli.process.memory import available
 
@@ -65,14 +65,16 @@ def _the_table(path: Path, arrays: dict[str, np.ndarray]) -> tuple[str, np.ndarr
     return tables[0], arrays[tables[0]]
 
 
-def read_frame(path: Path) -> Sheet:
+def read_frame(path: Path, decimal: str | None) -> Sheet:
     """The table of a file of columns, .parquet or .feather."""
     pandas = _pandas(path, COLUMNS[path.suffix.lower()])
     read = pandas.read_feather if path.suffix.lower() == ".feather" else pandas.read_parquet
     frame = read(path)
     names = [heading(" ".join(map(str, n)) if isinstance(n, tuple) else str(n)) for n in frame]
     columns = [_column(pandas, frame.iloc[:, i]) for i in range(len(names))]
-    return Sheet(names, columns, len(frame), "with names")
+    texts = [column for column in columns if isinstance(column, list)]
+    sign, example = decimal_sign(texts, range(1, len(frame) + 1), decimal, "row")
+    return Sheet(names, columns, len(frame), "with names" + example, decimal=sign)
 
 
 def _column(pandas: Any, series: Any) -> np.ndarray | list[str]:
@@ -85,23 +87,29 @@ def _column(pandas: Any, series: Any) -> np.ndarray | list[str]:
     return ["" if gone else str(cell) for cell, gone in zip(series, missing, strict=True)]
 
 
-def read_excel(path: Path, header: bool | None) -> Sheet:
+def read_excel(path: Path, header: bool | None, decimal: str | None) -> Sheet:
     """The first sheet of a workbook that has cells with something in them."""
     pandas = _pandas(path, SHEETS[path.suffix.lower()])
     sheets = pandas.read_excel(path, sheet_name=None, header=None, dtype=object, na_filter=False)
     for sheet_name, frame in sheets.items():
         block = Block([], [])
         for i, cells in enumerate(frame.itertuples(index=False), start=1):
-            row = ["" if cell is None else str(cell) for cell in cells]
+            row = [_text(cell, decimal) for cell in cells]
             if any(map(str.strip, row)):
                 block.lines.append(i)
                 block.rows.append(row)
         if not block.rows:
             continue
-        sheet = arranged([block], header, None, line="row")
+        sheet = arranged([block], header, decimal, line="row")
         of = f"; sheet {brief(sheet_name, 60)!r}, the first of {len(sheets)}" * (len(sheets) > 1)
         return sheet._replace(summary=sheet.summary + of)
     raise InputError("the file is empty")
+
+
+def _text(cell: Any, decimal: str | None) -> str:
+    """A cell as a person would have written it."""
+    text = "" if cell is None else str(cell)
+    return text.replace(".", ",") if decimal == "," and isinstance(cell, float) else text
 
 
 def _pandas(path: Path, reader: str) -> Any:

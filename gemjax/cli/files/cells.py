@@ -85,13 +85,13 @@ def advice(cell: str, decimal: str | None) -> str:
     what = "correct it"
     if _THOUSANDS.fullmatch(cell):
         what = "write numbers without separators of thousands"
-        what += ", take --decimal , if these are decimals" * bool(_COMMA.fullmatch(cell))
+        what += ", take --decimal ',' if these are decimals" * bool(_COMMA.fullmatch(cell))
     elif _COMMA.fullmatch(cell):
-        what = "write decimals with a point, take --decimal ,"
+        what = "write decimals with a point, take --decimal ','"
     elif "_" in cell and number.real(cell.replace("_", "")) is not None:
         what = "write numbers without underscores"
     elif decimal == "," and number.real(cell) is not None:
-        what = "write decimals with a comma, as --decimal , says"
+        what = "write decimals with a comma, as --decimal ',' says"
     elif _UNIT.fullmatch(cell):
         what = "write numbers without units"
     return f"{what}, or choose columns of numbers with --columns"

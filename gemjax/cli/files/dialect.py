@@ -55,7 +55,7 @@ def check_given(delimiter: str | None, decimal: str | None) -> tuple[str | None,
     if decimal not in (None, ".", ","):
         raise InputError(f'--decimal must be "." or ",", got {shown(decimal)}')
     if delimiter == "," == decimal:
-        raise InputError("--decimal , cannot be where --delimiter is a comma too")
+        raise InputError("--decimal ',' cannot be where --delimiter is a comma too")
     return delimiter, decimal
 
 
@@ -117,7 +117,8 @@ def recognise(
     """The dialect that fits the first lines, `whole` if all; what is given is not asked for."""
     if delimiter is not None:
         return Dialect(delimiter, decimal or ("." if delimiter == "," else None))
-    candidates = [c for c in "\t;,|" if c != decimal] + [SPACE]
+    quoted = decimal != "," or '"' in "".join(lines)  # decimals in quotes may be parted by commas
+    candidates = [c for c in "\t;,|" if c != "," or quoted] + [SPACE]
     tables = {c: rows_of(lines, c).rows for c in candidates}
     if not whole:  # the last may go on
         tables = {c: rows[:-1] for c, rows in tables.items()}
@@ -142,7 +143,7 @@ def recognise(
             "with a point, or give the columns names in line 1"
         )
     what = f"read as {len(rows[0])} columns of whole numbers"
-    more = "take --decimal ," if pairs else "write them with a point"
+    more = "take --decimal ','" if pairs else "write them with a point"
     doubt = f"{what}; if these are decimals with a comma, {more}" if told == _EITHER else ""
     return Dialect(",", decimal or ".", doubt)
 
@@ -167,8 +168,8 @@ def _share(rows: list[list[str]], delimiter: str, decimal: str | None) -> float:
 
 
 def _most_have(rows: list[list[str]]) -> float:
-    """The share of rows that have as many fields as most, 0 if the first two have one field."""
-    if max(map(len, rows[:2]), default=1) < 2:
+    """The share of rows that have as many fields as most, 0 if most have one."""
+    if not rows:
         return 0.0
     width, times = Counter(map(len, rows)).most_common(1)[0]
     return times / len(rows) if width > 1 else 0.51 * (len(rows[0]) > 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gemjax.cli.files.boundary import InputError, brief
 from gemjax.cli.files.cells import is_missing, real, signs
@@ -26,46 +26,62 @@ def arranged(
 ) -> Sheet:
     """The columns of rows, and what names them: the first row, or a comment above it.
 
-    With `row_names` the first row may lack the name of the first column, as R writes tables.
+    With `row_names` the first row may lack the name of the first column, as R writes tables. Lines
+    are called `line`.
     """
     rest = iter(blocks)
     first = next(rest)
-    fields, body, told = first.rows[0], first.rows[1 : _HEAD + 1], []
-    width = _width(fields, body)
-    fields = trimmed(fields, width)
-    lacks = len(fields) == width - 1 and bool(body)
-    if lacks and not any(row[-1].strip() for row in body if len(row) == width):
-        fields = [*fields, ""]
-    elif lacks and row_names and header is not False:
-        fields = ["", *fields]
-    if len(fields) != width:
-        raise InputError(
-            f"{line} {first.lines[0]} has {counted(len(fields), 'field')} where most after it have "
-            f"{width}; remove it if it is a title"
-        )
+    told = _without_titles(first, line)
+    top, fields = first.lines[0], _first(first, row_names and header is not False, line)
+    width, body = len(fields), first.rows[1 : _HEAD + 1]
     named = has_header(fields, body, decimal) if header is None else header
     headings, where = None, "no header"
     if named:
-        headings, where = (
-            [heading(field) for field in fields],
-            f"names from {line} {first.lines[0]}",
-        )
-        if all(real(field, decimal) is not None for field in fields) and header is None:
-            told.append(f"took {line} {first.lines[0]} for names; take --no-header if it is data")
+        headings, where = [heading(field) for field in fields], f"names from {line} {top}"
+        if header is None and all(real(field, decimal) is not None for field in fields):
+            told.append(f"took {line} {top} for names; take --no-header if it is data")
         del first.lines[0], first.rows[0]
     elif header is None and comment and len(comment) == width and _are_names(comment):
         headings, where = [heading(field) for field in comment], "names from the comment above"
     columns: list[list[str]] = [[] for _ in fields]
     lines: list[int] = []
     for block in itertools.chain([first], rest):
-        for column, cells in zip(
-            columns, zip(*_even(block, width, line), strict=True), strict=False
-        ):
-            column.extend(cells)
+        cells = zip(*_even(block, width, line), strict=True)
+        for column, more in zip(columns, cells, strict=False):  # none of a block without rows
+            column.extend(more)
         lines += block.lines
     told += _without_ends(columns, lines, headings)
-    decimal, example = _decimal(columns, lines, decimal, line)
-    return Sheet(headings, columns, len(lines), where + example, lines, decimal, told)
+    sign, example = decimal_sign(columns, lines, decimal, line)
+    return Sheet(headings, columns, len(lines), where + example, lines, line, sign, told)
+
+
+def _without_titles(first: Block, line: str) -> list[str]:
+    """Leaves out lines of one field above a table of several columns."""
+    told = []
+    filled = [sum(map(bool, map(str.strip, row))) for row in first.rows[: _HEAD + 1]]
+    usual = Counter(filled).most_common(1)[0][0]
+    while usual > 2 and filled[0] == 1 and first.rows[0][0].strip():
+        told.append(f"left out {line} {first.lines[0]}, a title: {brief(first.rows[0][0], 60)}")
+        del first.lines[0], first.rows[0], filled[0]
+    return told
+
+
+def _first(block: Block, row_names: bool, line: str) -> list[str]:
+    """The first row, with as many fields as the others have."""
+    body = block.rows[1 : _HEAD + 1]
+    width = _width(block.rows[0], body)
+    fields = trimmed(block.rows[0], width)
+    if len(fields) == width - 1 and body:
+        if not any(row[-1].strip() for row in body if len(row) == width):
+            return [*fields, ""]
+        if row_names:
+            return ["", *fields]
+    if len(fields) != width:
+        raise InputError(
+            f"{line} {block.lines[0]} has {counted(len(fields), 'field')} where most after it have "
+            f"{width}; remove it if it is a title"
+        )
+    return fields
 
 
 def _width(first: list[str], body: list[list[str]]) -> int:
@@ -114,8 +130,8 @@ def _are_names(fields: list[str]) -> bool:
     )
 
 
-def _decimal(
-    columns: list[list[str]], lines: list[int], decimal: str | None, line: str
+def decimal_sign(
+    columns: Sequence[list[str]], lines: Sequence[int], decimal: str | None, line: str
 ) -> tuple[str, str]:
     """The decimal sign of a file, and an example of a comma, where it does not part fields."""
     if decimal is not None:
@@ -129,7 +145,7 @@ def _decimal(
         (i, point), (j, comma) = found["."], found[","]
         raise InputError(
             f"{line} {i} has decimals with a point ({brief(point, 30)}), {line} {j} with a comma "
-            f"({brief(comma, 30)}); say which is right with --decimal . or --decimal ,"
+            f"({brief(comma, 30)}); say which is right: --decimal '.' or --decimal ','"
         )
     if "," not in found:
         return ".", ""

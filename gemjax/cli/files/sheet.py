@@ -15,7 +15,8 @@ class Sheet(NamedTuple):
     columns: Sequence[np.ndarray | list[str]]
     num_rows: int
     summary: str  # how that was read
-    lines: Sequence[int] | None = None  # per row its line, where the file is a text
+    lines: Sequence[int] | None = None  # per row its line, where the file has lines
+    line: str = "row"  # what one is called
     decimal: str | None = "."  # in texts: ".", "," or, of None, whichever is there
     told: Sequence[str] = ()  # what was decided on the way
     doubt: str = ""  # where it may be meant otherwise, unless columns are chosen
