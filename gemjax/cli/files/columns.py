@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -37,9 +38,10 @@ class Columns:
     def chosen(self, columns: Sequence[str]) -> list[int]:
         """Their places, by names or by numbers from 1."""
         names, headings = self.names, self.sheet.headings or self.names
+        times = Counter(headings)
         places = {str(i + 1): i for i in range(len(names))} | {n: i for i, n in enumerate(names)}
         for column in columns:
-            if headings.count(column) > 1:
+            if times[column] > 1:
                 where = [str(i + 1) for i, name in enumerate(headings) if name == column]
                 raise InputError(
                     f"{len(where)} columns are called {brief(column, 60)!r}; give their numbers, "

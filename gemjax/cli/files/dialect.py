@@ -129,8 +129,8 @@ def recognise(
         best = max(there, key=lambda c: there[c])
         best = best if there[best] > 0.5 else ONE
     rows = tables.get(",", [])
-    if best == "," and len(rows[0]) == 1 and _halves(rows[1:]) != _NEITHER:
-        best = ONE  # a heading of decimals
+    if best == "," and len(rows[0]) == 1 and _are_decimals(rows[1:]):
+        best = ONE
     if best != ",":
         return Dialect(best, decimal)
     told = _halves(rows) if decimal is None else _NEITHER
@@ -173,6 +173,12 @@ def _most_have(rows: list[list[str]]) -> float:
         return 0.0
     width, times = Counter(map(len, rows)).most_common(1)[0]
     return times / len(rows) if width > 1 else 0.51 * (len(rows[0]) > 1)
+
+
+def _are_decimals(rows: list[list[str]]) -> bool:
+    """Whether lines below a heading are numbers with a decimal comma, each as a whole."""
+    lines = (",".join(row) for row in rows)
+    return all(is_missing(line) or real(line, ",") is not None for line in lines)
 
 
 def _halves(rows: list[list[str]]) -> int:
