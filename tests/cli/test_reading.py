@@ -127,6 +127,9 @@ def test_what_is_given_is_not_asked_of_the_file(tmp_path):
     for delimiter in ("", "ab", "1", '"'):
         with pytest.raises(InputError, match="--delimiter must be one of"):
             read(tmp_path, "x,y\n", delimiter=delimiter)
+    with pytest.raises(InputError, match="have no ';' and are parted by commas"):
+        read(tmp_path, "x,y\n1,2\n3,4\n", delimiter=";")
+    assert read(tmp_path, "x\n1,5\n2,5\n", delimiter=";").points.tolist() == [[1.5], [2.5]]
     with pytest.raises(InputError, match="--decimal must be"):
         read(tmp_path, "x,y\n", decimal=":")
     with pytest.raises(InputError, match="cannot be where --delimiter is a comma"):
@@ -201,6 +204,8 @@ REFUSED = {
     "x;y\n1.5;2\n3,5;4\n": ["line 2 has decimals with a point (1.5), line 3 with a comma (3,5)"],
     "x,y\n5 cm,2\n6 cm,3\n7 cm,4\n": ["line 2, column 'x': '5 cm'", "without units"],
     "x,y\n5%,2\n6%,3\n7.5%,4\n": ["'5%'", "without units"],
+    "x,y\n1.5D-3,2\n2.5D2,3\n1.0D0,5\n": ["'1.5D-3'", "write numbers as -1.5e-3"],
+    "x,y\n\u22121.5,2\n\u22122.5,3\n": ["'\u22121.5'", "write numbers as -1.5e-3"],
     "x,y\ncm,kg\n1,2\n3,5\n": ["line 2, column 'x': 'cm'", "second line of names"],
     "1.0x,2.5\n3.5,4.5\n5,6\n": ["line 1, column 'x1': '1.0x'"],
     "x,y\n1,1e400\n2,3\n": ["line 2, column 'y': 1e400 is too large"],
@@ -219,6 +224,8 @@ REFUSED = {
     b"\xff\xfex\x00,\x00y": ["save the file as UTF-8"],
     b"PK\x03\x04": ["Excel", "the name that says so"], b"\x1f\x8b\x08": ["gzip"],
     b"PAR1": [".parquet"],
+    b'[{"x": 1}]': ["JSON", "save the table as .csv"],
+    b"<html><table>": ["HTML"],
 }  # fmt: skip
 
 

@@ -156,5 +156,8 @@ class Columns:
 
 def is_constant(values: np.ndarray) -> float | None:
     """The only value there is, None if there are several, or none."""
+    first = values[:_FEW][~np.isnan(values[:_FEW])]
+    if len(first) and (first != first[0]).any():
+        return None
     there = values[~np.isnan(values)]
     return float(there[0]) if len(there) and (there == there[0]).all() else None

@@ -116,6 +116,14 @@ def recognise(
 ) -> Dialect:
     """The dialect that fits the first lines, `whole` if all; what is given is not asked for."""
     if delimiter is not None:
+        fitting = None
+        if not any(map(str.isspace if delimiter == SPACE else delimiter.__eq__, "".join(lines))):
+            fitting = recognise(lines, None, decimal, whole=whole)
+        if fitting is not None and fitting.delimiter != ONE:
+            raise InputError(
+                f"its first lines have no {shown(delimiter)} and are {fitting.words}; leave "
+                "--delimiter out"
+            )
         return Dialect(delimiter, decimal or ("." if delimiter == "," else None))
     quoted = decimal != "," or '"' in "".join(lines)  # decimals in quotes may be parted by commas
     candidates = [c for c in "\t;,|" if c != "," or quoted] + [SPACE]
@@ -193,7 +201,7 @@ def _halves(rows: list[list[str]]) -> int:
             return _NEITHER
         if (len(row) % 2 and width != 2) or not all(map(_WHOLE.fullmatch, row[::2])):
             return _NEITHER
-        if not all(field.strip().isascii() and field.strip().isdigit() for field in row[1::2]):
+        if not all(field.isascii() and field.isdigit() for field in row[1::2]):
             return _NEITHER
         if any(field.startswith("0") and len(field) > 1 for field in row[1::2]):
             told = _DECIMALS

@@ -45,8 +45,8 @@ def read_text(path: Path, header: bool | None, delimiter: str | None, decimal: s
     if sheet is None:
         _check_size(size, 16)
         with opened(path, encoding) as file:
-            rest = itertools.islice(file, before.lines, None)
-            blocks = blocks_of(rest, dialect.delimiter, before.lines + 1, strict=True)
+            table = itertools.islice(file, before.lines, None)
+            blocks = blocks_of(table, dialect.delimiter, before.lines + 1, strict=True)
             sheet = arrange(blocks)
     doubt = dialect.doubt if sheet.headings is None else ""
     parted = "" if len(sheet.columns) == 1 else dialect.words
