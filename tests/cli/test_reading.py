@@ -51,6 +51,7 @@ SAME = {  # ways to write XY, under the names x and y
     "text": "name,x,y\nA,1.5,2\nB,3,4.25\n",
     "a comma in a text": 'name,x,y\n"A, B",1.5,2\n"C\nD",3,4.25\n',
     "dates": "day,x,y\n2020-01-02,1.5,2\n2020-01-03,3,4.25\n",
+    "moments": "at;x;y\n2020-01-02T10:30Z;1,5;2\n2020-01-02T10:45Z;3;4,25\n",
     "times": "at;x;y\n10:30;1,5;2\n10:45;3;4,25\n",
     "logical": "x,y,ok\n1.5,2,True\n3,4.25,False\n",
     "constant": "x,c,y\n1.5,7,2\n3,7,4.25\n",
@@ -62,7 +63,8 @@ TOLD = {  # words that must be said of some
     "trailing delimiters": "empty column", "empty rows": "2 empty rows", "UTF-16": "UTF-16",
     "mark": "byte order mark", "pandas": "'column 1': numbers the rows, 0 to 1",
     "numbered": "'ID': numbers the rows, 1 to 2", "text": "'name': text, 2 values",
-    "dates": "'day': dates", "times": "'at': dates or times", "logical": "'ok': True/False",
+    "dates": "'day': dates", "times": "'at': dates or times",
+    "moments": "'at': dates or times", "logical": "'ok': True/False",
     "constant": "'c': constant (7)", "empty column": "'z': empty",
     "titles": "line 2, a title: of mine", "NumPy's header": "names from the comment above",
 }  # fmt: skip

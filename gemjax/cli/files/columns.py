@@ -24,7 +24,7 @@ _MOST = 12  # columns of which one by one is said why they are left out
 
 
 class Columns:
-    """The columns of a sheet as numbers, each read once and only where it is asked for."""
+    """The columns of a sheet as numbers."""
 
     def __init__(self, sheet: Sheet) -> None:
         self.sheet, self.names = sheet, sheet.names
