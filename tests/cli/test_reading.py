@@ -301,3 +301,13 @@ def test_files_that_are_no_text(tmp_path):
             read_table(tmp_path / "data.npy", **option)
     (tmp_path / "DATA.TSV.GZ").write_bytes(gzip.compress(b"x\ty\n1.5\t2\n3\t4.25\n"))
     assert read_table(tmp_path / "DATA.TSV.GZ").points.tolist() == XY
+
+
+def test_what_memory_does_not_hold(tmp_path, monkeypatch):
+    """Plain numbers take no more than the text; other fields, as texts, many times more."""
+    monkeypatch.setattr("gemjax.cli.files.table.available", lambda: 2000)
+    plain = "x,y\n" + "".join(f"{i}.5,{i * i}\n" for i in range(50))
+    assert read(tmp_path, plain).num_rows == 50
+    for text in (plain.replace("\n", ",a\n"), plain * 4):
+        with pytest.raises(InputError, match=r"too large to be read as text; save it as \.npy"):
+            read(tmp_path, text)
