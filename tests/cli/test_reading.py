@@ -1,7 +1,5 @@
 """Tables as people have them: each is read as it is meant, and told, or refused in one line."""
 
-import gzip
-
 import numpy as np
 import pytest
 
@@ -276,31 +274,6 @@ def test_what_comes_late_in_a_long_file(tmp_path, odd):
     np.testing.assert_array_equal(table.points[:3000], rows.round(3))
     assert len(table.points) == 3000 + (odd == '"7",8,9\n')
     assert list(table.lines)[:2] == [3, 4]
-
-
-def test_files_that_are_no_text(tmp_path):
-    for name in ("data.json", "data.pkl", "data.mat", "data.zip"):
-        (tmp_path / name).write_bytes(b"x,y\n1,2\n")
-        with pytest.raises(InputError, match=f"{name[5:]} is not read; "):
-            read_table(tmp_path / name)
-    path = tmp_path / "data.npz"
-    np.savez(path, points=np.array(XY), labels=np.arange(2), names=np.array(["a", "b"]))
-    assert read_table(path).points.tolist() == XY
-    np.savez(path, a=np.array(XY), b=np.array(XY), c=np.arange(2))
-    with pytest.raises(InputError, match="holds the arrays a, b, c, 2 of them tables"):
-        read_table(path)
-    whole = path.read_bytes()
-    for content in (whole[:300], b"PK\x03\x04junk", whole[:200] + b"\xff" + whole[201:]):
-        path.write_bytes(content)
-        with pytest.raises(InputError, match=r"data\.npz: "):
-            read_table(path)
-    np.save(tmp_path / "data.npy", np.array([[1.0, np.nan], [2, 3], [4, 5]]))
-    assert read_table(tmp_path / "data.npy", drop_missing=True).rows.tolist() == [1, 2]
-    for option in ({"delimiter": ";"}, {"decimal": ","}, {"header": True}):
-        with pytest.raises(InputError, match=r"text files, not for \.npy"):
-            read_table(tmp_path / "data.npy", **option)
-    (tmp_path / "DATA.TSV.GZ").write_bytes(gzip.compress(b"x\ty\n1.5\t2\n3\t4.25\n"))
-    assert read_table(tmp_path / "DATA.TSV.GZ").points.tolist() == XY
 
 
 def test_what_memory_does_not_hold(tmp_path, monkeypatch):
