@@ -1,0 +1,163 @@
+"""Which columns of a table are taken: those asked for, or all numbers that can tell clusters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from gemjax.cli.files.boundary import FINITE, InputError, brief
+from gemjax.cli.files.cells import advice, described, is_amount, parse
+from gemjax.cli.files.sheet import Sheet
+
+_INDEX = frozenset(
+    ["id", "index", "row", "rows", "row_id", "rowid", "row id", "rownames", "row.names", "no",
+     "no.", "nr", "nr.", "number", "#", "idx", "obs", "observation", "unnamed: 0", "lfd. nr."]
+)  # fmt: skip
+_CLASSES = frozenset(
+    ["label", "labels", "class", "classes", "cluster", "clusters", "group", "groups", "category",
+     "target", "species", "type", "truth"]
+)  # fmt: skip
+_FEW = 10  # rows that a column without a name may number by chance
+_MOST = 12  # columns of which one by one is said why they are left out
+
+
+class Columns:
+    """The columns of a sheet as numbers."""
+
+    def __init__(self, sheet: Sheet) -> None:
+        self.sheet, self.names = sheet, sheet.names
+
+    def place(self, row: int, column: int) -> str:
+        """Where a value is, for a message."""
+        lines = self.sheet.lines
+        at = row + 1 if lines is None else lines[row]
+        return f"{self.sheet.line} {at}, column {brief(self.names[column], 60)!r}"
+
+    def chosen(self, columns: Sequence[str]) -> list[int]:
+        """Their places, by names or by numbers from 1."""
+        names, headings = self.names, self.sheet.headings or self.names
+        times = Counter(headings)
+        places = {str(i + 1): i for i in range(len(names))} | {n: i for i, n in enumerate(names)}
+        for column in columns:
+            if times[column] > 1:
+                where = [str(i + 1) for i, name in enumerate(headings) if name == column]
+                raise InputError(
+                    f"{len(where)} columns are called {brief(column, 60)!r}; give their numbers, "
+                    f"{brief(' or '.join(where), 60)}"
+                )
+            if column not in places:
+                known = brief(", ".join(brief(name, 30) for name in names[:20]), 120)
+                parts = [i for i, n in enumerate(names, start=1) if "," in n and column in n]
+                more = f"; give one with a comma by its number, {parts[0]}" if parts else ""
+                raise InputError(
+                    f"no column {brief(column, 60)!r}; there are {known} (or 1 to {len(names)})"
+                    f"{more}"
+                )
+        found = [places[column] for column in columns]
+        if len(set(found)) != len(found):
+            raise InputError(f"a column is chosen twice: {brief(', '.join(columns), 80)}")
+        return found
+
+    def numbers(self, column: int) -> np.ndarray:
+        """A column that must be numbers, NaN where one is missing."""
+        values, reason = self._read(column, must=True)
+        assert values is not None, reason
+        return values
+
+    def _read(self, i: int, must: bool) -> tuple[np.ndarray | None, str]:
+        """A column as numbers, or what else it is.
+
+        A few texts among numbers are refused: a slip of the pen must not make a column vanish.
+        """
+        column, decimal = self.sheet.columns[i], self.sheet.decimal
+        if isinstance(column, np.ndarray):
+            values = column
+        else:
+            values, texts = parse(column, decimal)
+            if len(texts):
+                num_numbers, cells = int((~np.isnan(values)).sum()), set(column)
+                if must or len(texts) <= num_numbers or is_amount(cells, decimal):
+                    cell, twice = column[texts[0]], ""
+                    first = not texts[0] and len(texts) == 1 and self.sheet.headings
+                    if first and not any(map(str.isdigit, cell)):
+                        twice = " (is it a second line of names? then remove it)"
+                    raise InputError(
+                        f"{self.place(texts[0], i)}: {brief(cell.strip(), 60)!r} is not a number"
+                        f"{twice}; {advice(cell, decimal)}"
+                    )
+                return None, described(cells, num_numbers)
+        infinite = np.flatnonzero(np.isinf(values))
+        if len(infinite):
+            row = infinite[0]
+            cell = "" if isinstance(column, np.ndarray) else column[row].strip()
+            if any(c.isdigit() for c in cell):
+                raise InputError(
+                    f"{self.place(row, i)}: {brief(cell, 60)} is too large, above 1.8e308; rescale "
+                    "the data or drop this row"
+                )
+            raise InputError(f"{self.place(row, i)} is {values[row]}; {FINITE}")
+        if not must and len(values) and np.isnan(values).all():
+            return None, "empty"
+        return values, ""
+
+    def useful(self, besides: int | None) -> tuple[dict[int, np.ndarray], list[str]]:
+        """All columns of numbers but those that tell no clusters, and why others are left out."""
+        found: dict[int, np.ndarray] = {}
+        left: dict[int, str] = {}
+        for i in range(len(self.names)):
+            if i == besides:
+                continue
+            values, reason = self._read(i, must=False)
+            if values is None:
+                left[i] = reason
+            elif len(values) > 1 and (constant := is_constant(values)) is not None:
+                left[i] = f"constant ({constant:g})"
+            else:
+                found[i] = values
+        for i in list(found):
+            reason = self._no_measure(i, found[i])
+            if reason and len(found) > 1:
+                left[i] = reason
+                del found[i]
+        if not found:
+            what = ", ".join(f"{brief(self.names[i], 30)!r} is {left[i]}" for i in sorted(left))
+            if not what:
+                raise InputError("only the weights' column is left")
+            raise InputError(f"no column of numbers to fit: {brief(what, 160)}")
+        return found, self._told(left)
+
+    def _no_measure(self, i: int, values: np.ndarray) -> str:
+        """What a column is by its values and its name if it is an index or a list of classes."""
+        headings, N = self.sheet.headings, len(values)
+        if headings is None:  # an array has no index unasked
+            is_index = i == 0 and self.sheet.lines is not None and N >= _FEW
+        else:
+            is_index = headings[i].lower() in _INDEX or (i == 0 and not headings[i])
+        if is_index and values[0] in (0, 1) and np.array_equal(values, values[0] + np.arange(N)):
+            return f"numbers the rows, {values[0]:.0f} to {values[-1]:.0f}"
+        if headings is not None and headings[i].lower() in _CLASSES and not (values % 1).any():
+            classes = np.unique(values[~np.isnan(values)])
+            if 2 * len(classes) <= N:
+                return f"{len(classes):,} whole numbers, by its name classes and no measurements"
+        return ""
+
+    def _told(self, left: dict[int, str]) -> list[str]:
+        told = [f"left out {brief(self.names[i], 60)!r}: {left[i]}" for i in sorted(left)]
+        headings = self.sheet.headings or self.names
+        for i, (name, heading) in enumerate(zip(self.names, headings, strict=True), start=1):
+            if heading and name != heading:
+                told.append(f"column {i} is called {brief(name, 60)!r}: its name is there before")
+        if len(told) > _MOST:
+            told = [*told[: _MOST - 1], f"left out {len(told) - _MOST + 1:,} more columns as well"]
+        return told
+
+
+def is_constant(values: np.ndarray) -> float | None:
+    """The only value there is, None if there are several, or none."""
+    first = values[:_FEW][~np.isnan(values[:_FEW])]
+    if len(first) and (first != first[0]).any():
+        return None
+    there = values[~np.isnan(values)]
+    return float(there[0]) if len(there) and (there == there[0]).all() else None
