@@ -23,8 +23,8 @@ from gemjax._reduce.descent import Merges
 
 CRITERIA = ("bicc", "bic", "icl", "held_out")
 _DIMENSIONS = 8  # so many points and one are the least per piece, in as many dimensions or more
-_PER_CLUSTER, _LEAST = 8, 32  # pieces where the number of clusters is known, at most or 32
-_RESTARTS = 4  # at least, where the number is known
+_PER_CLUSTER, _LEAST = 4, 16  # pieces where the number of clusters is known, at most or 32
+_RESTARTS = 8  # at least, where the number is known
 _MATRICES = 32  # dimensions up to which families with matrices are tried unasked
 
 
@@ -151,7 +151,7 @@ def select(
         every third point of the sample, drawn at random, which the stages before the last do not
         see. N is the sample's effective number of points.
       num_starts: static, how many times the stages 1 to 3 are done; 24 up to 500 points, 6 up to
-        2,000, above that 1. Where the number is known a quarter of them, and all of them, 4 at
+        2,000, above that 1. Where the number is known a quarter of them, and all of them, 8 at
         least, from as many pieces as components: mergings end in few of the optima.
 
     Returns:
