@@ -27,7 +27,7 @@ from gemjax._points.target import Target
 _BLOCK_ENTRIES = 2**17
 # The same where blocks run side by side and together must fit a device's memory.
 _PARALLEL_ENTRIES = 2**26
-_PARALLEL_BLOCK = 4096
+_PARALLEL_BLOCK = 512
 # Points laid out up to this size at once.
 _COPIED_BYTES = {"cpu": 2**27}
 _ACCELERATOR_COPIED_BYTES = 2**31
@@ -44,7 +44,7 @@ class Blocking:
 
     Args:
       block_size: C, points per block. On a CPU n·C = 2^17, from 256 to 4,096 points, so that a
-        block's densities stay in cache; elsewhere 4,096. Sums run within a block, then over
+        block's densities stay in cache; elsewhere 512. Sums run within a block, then over
         blocks with the rounding errors carried along, so larger blocks are also less accurate.
       num_parallel: blocks side by side. 1 on a CPU; elsewhere as many as keep 2^26 densities.
       stored_bytes: densities up to this size (of one mixture) are kept between the weight steps of
