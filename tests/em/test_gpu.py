@@ -74,3 +74,30 @@ def test_points_from_a_file(tmp_path):
         for data in (target, gj.from_npy(tmp_path / "points.npy"))
     ]
     np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["EII", "VII", "EEI", "VVI", "EEE", "VVV"])
+def test_every_family_is_fitted_as_on_the_cpu(name):
+    target = problem(5.0, "float64")
+    points = gj.initialize.from_target(jax.random.key(2), target, 7)
+    unit = jnp.broadcast_to(jnp.eye(2)[None], (7, 2, 2))
+    covariance = gj.covariance.family(name).nearest(unit, points.weights, 1e-6)
+    start = gj.make_mixture(points.means, covariance=covariance)
+
+    def fit(target, start):
+        return gj.fit(gj.classical_em(), target, start, num_iterations=20).mixture
+
+    for a, b in zip(
+        jax.tree.leaves(fit(target, start)),
+        jax.tree.leaves(on_cpu(fit, target, start)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-9)
+
+
+def test_select_finds_the_clusters():
+    truth = gj.truth.ring(5, 2, jnp.float32(6.0))
+    target = gj.empirical(gj.sample(jax.random.key(0), truth, 3000))
+    found = gj.select(target, jax.random.key(1))
+    assert int(found.num_components) == int(found.num_clusters) == 5
+    assert gj.recovery(found.mixture, truth, tolerance=0.2).recovered
