@@ -23,18 +23,21 @@ _PALETTE = COLOURS[:6]  # without black, which is for numbers
 
 
 def clusters(
-    selection: gj.Selection, points: np.ndarray, columns: Sequence[str] | None = None
-) -> Figure:
+    selection: gj.Selection, points: np.ndarray, columns: Sequence[str] | None = None,
+    weights: np.ndarray | None = None, num_points: int | None = None,
+) -> Figure:  # fmt: skip
     """Points (N, d) and the components found, in the colours of their clusters.
 
     For d = 1 a density, for d = 2 ellipses, for more of them ellipses in the directions along
-    which the components lie farthest apart. Numbers are those of `Selection.predict`.
+    which the components lie farthest apart. Numbers are those of `Selection.predict`. The bars of
+    a histogram count `weights` (N,); `num_points` is the number to speak of, where points are some
+    of them.
     """
     points = np.asarray(points, float).reshape(len(points), -1)
     d = points.shape[1]
     names = [plain(name) for name in columns or [f"coordinate {i + 1}" for i in range(d)]]
     if d == 1:
-        figure = _density(selection, points, names[0])
+        figure = _density(selection, points, names[0], weights)
     elif d == 2:
         unchanged = Directions(np.zeros(2), np.eye(2), np.ones(2), np.ones(2))
         figure, axes = new_axes(7.5, 6.6)
@@ -42,7 +45,7 @@ def clusters(
         axes.set(xlabel=names[0], ylabel=names[1])
     else:
         figure = _matrix(selection, points, names if columns else None)
-    title = _title(selection, len(points))
+    title = _title(selection, num_points or len(points))
     if len(figure.axes) == 1:
         figure.axes[0].set_title(title)
     else:
@@ -87,7 +90,9 @@ def _centres(selection: gj.Selection) -> np.ndarray:
     return np.asarray(selection.mixture.means, float)[first]
 
 
-def _density(selection: gj.Selection, points: np.ndarray, column: str) -> Figure:
+def _density(
+    selection: gj.Selection, points: np.ndarray, column: str, weights: np.ndarray | None
+) -> Figure:
     """A histogram, the density, and the part of it that each cluster has."""
     figure, axes = new_axes(7.5, 4.8)
     x = points[:, 0]
@@ -96,7 +101,7 @@ def _density(selection: gj.Selection, points: np.ndarray, column: str) -> Figure
     grid = np.asarray(line[:, None], selection.mixture.means.dtype)
     density = np.exp(np.asarray(gj.log_density(selection.mixture, grid)))
     bins = int(np.clip(2.5 * np.sqrt(len(x)), 10, 100))
-    axes.hist(x, bins=bins, density=True, color="0.85", zorder=1)
+    axes.hist(x, bins=bins, weights=weights, density=True, color="0.85", zorder=1)
     if len(x) <= MOST_POINTS:
         axes.plot(x, np.zeros(len(x)), "|", color="black", ms=9, alpha=0.5, zorder=6)
     shares = np.asarray(selection.probabilities(grid))

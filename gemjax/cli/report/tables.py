@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from gemjax.cli.files.boundary import brief
 from gemjax.cli.record import Record
-from gemjax.cli.report import words
+from gemjax.cli.report import screen, words
 from gemjax.cli.results import cell
 
 _MOST_SHOWN = 10  # components
@@ -20,6 +20,9 @@ _MOST_SHOWN = 10  # components
 def show(record: Record) -> None:
     """Prints the table and the lines of a record."""
     summary = record.summary
+    if record.command == "clusters":
+        print("\n".join(screen.lines(summary, record.folder)))
+        return
     end = f"{summary['wall_seconds']:.0f} s on {summary['device']}; results in {record.folder}"
     if record.command == "run":
         points = summary["points"]
