@@ -142,7 +142,8 @@ def fit_command(
     """Find the clusters of a table: how many there are, of what form, and whose each row is.
 
     No option is needed. Writes labels.csv (each row's cluster, and how sure that is),
-    components.csv (centres, spreads, weights), summary.json, model.npz for `gemjax predict`, and pictures.
+    components.csv (centres, spreads, weights), summary.json, model.npz for `gemjax predict`,
+    and pictures.
 
     With --scale the noise is known, and round Gaussians of that size are fitted.
 

@@ -79,14 +79,15 @@ def run(
         selection = _select(table, units, settings)
     if int(selection.status) == gj.Status.DIVERGED:
         raise InputError(f"{where}: the fit diverged: {gj.Status.DIVERGED.message}")
-    result = Model(model.in_data_units(selection, units), table.names)
+    in_data = model.in_data_units(selection, units)
+    result = Model(in_data, table.names)
     assigned = model.assign(result, table.points)
-    summary = found.summary(where, table, settings, units, result.found, assigned)
+    summary = found.summary(where, table, settings, units, in_data, assigned)
     summary["data_sha256"] = fingerprint
     with folder.claim(out, manifest, force=force):
         write_csv(out / "components.csv", *found.components(result))
         write_csv(out / "labels.csv", found.LABELS, _labels(table, assigned))
-        model.save(out / "model.npz", result)
+        model.save(out / record.MODEL, result)
         drawn = _drawn(table)
         return record.finish(Record(out, "clusters", summary), [], drawn, draw, begun)
 

@@ -13,13 +13,13 @@ import jax
 import numpy as np
 
 import gemjax as gj
-from gemjax.cli import case, fitting, record, results
+from gemjax.cli import case, fitting, model, record, results
 from gemjax.cli.case import Case
 from gemjax.cli.files import folder
 from gemjax.cli.files.boundary import InputError, asking
 from gemjax.cli.files.table import doubt
 from gemjax.cli.files.watch import Watch
-from gemjax.cli.files.write import jsonable, replacing, write_csv
+from gemjax.cli.files.write import jsonable, own_name, replacing, write_csv
 from gemjax.cli.process import devices
 from gemjax.cli.record import Record
 from gemjax.cli.study import cost
@@ -70,7 +70,12 @@ def run(
     with folder.claim(out, manifest, force=force):
         table = np.column_stack([components["means"], components["weights"]])
         rows = [[f"{value:.9g}" for value in row] for row in table]
-        write_csv(out / "components.csv", [*at.columns, "weight"], rows)
+        header = [*at.columns, own_name("weight", at.columns)]
+        write_csv(out / "components.csv", header, rows)
+        jax.config.update("jax_enable_x64", True)
+        scale = np.full(at.target.shape[1], at.units.scale)
+        in_units = model.moved(mixture, at.units.offset, scale)
+        model.save(out / record.MODEL, model.Model(in_units, at.columns))
         with watch.kept(on_disk):
             if labels or responsibilities:
                 _write_assignments(at, mixture, out, labels, responsibilities)

@@ -19,7 +19,6 @@ _ROWS = 16_384  # looked at together
 _DRAWN = 20_000  # points of the model itself, for ranks of densities
 _covariance = gj.covariance
 _STRETCHED: dict[type, type] = {  # what a sphere is, once its axes have units of their own
-    _covariance.Identity: _covariance.SharedDiagonal,
     _covariance.SharedSpherical: _covariance.SharedDiagonal,
     _covariance.Spherical: _covariance.Diagonal,
 }
@@ -45,6 +44,7 @@ class Assigned(NamedTuple):
 
 
 def save(path: Path, model: Model) -> None:
+    """In full precision, as all of this."""
     gj.save(path, model.found, names=model.names)
 
 
@@ -96,7 +96,9 @@ def rescaled(covariance: Any, n: int, scale: np.ndarray) -> Any:
     own = type(covariance)
     matrices = np.asarray(covariance.matrices(n, len(scale)), float) * np.outer(scale, scale)
     matrices = jnp.asarray(0.5 * (matrices + matrices.swapaxes(1, 2)))
-    if len(set(scale.tolist())) > 1 or own is _covariance.Identity:
+    if own is _covariance.Identity:
+        own = _covariance.SharedSpherical
+    if len(set(scale.tolist())) > 1:
         own = _STRETCHED.get(own, own)
     variances = jnp.einsum("nii->ni", matrices)
     if own is _covariance.SharedSpherical:
