@@ -17,7 +17,6 @@ from gemjax.cli import case, fitting, model, record, results
 from gemjax.cli.case import Case
 from gemjax.cli.files import folder
 from gemjax.cli.files.boundary import InputError, asking
-from gemjax.cli.files.table import doubt
 from gemjax.cli.files.watch import Watch
 from gemjax.cli.files.write import jsonable, own_name, replacing, write_csv
 from gemjax.cli.process import devices
@@ -45,8 +44,8 @@ def run(
     watch, on_disk = Watch(config.folder / data), point.target.on_disk
     with watch.kept():
         at = case.build(point, config.folder, data)
-        if point.target.columns is None and (note := doubt(Path(data))):
-            tell(note)
+        for line in at.told:
+            tell(f"{data}: {line}")
     densities = at.target.shape[0] * point.model.num_components
     disk = float(densities) * np.dtype(point.target.dtype).itemsize if responsibilities else 0.0
     on_cpu = jax.default_backend() == "cpu"

@@ -8,7 +8,9 @@ import gemjax as gj
 ROOT = Path(gj.__file__).parent
 # fmt: off
 ORDER = [
-    "files.boundary", "process.memory", "files.number", "files.table", "files.read",
+    "files.boundary", "process.memory", "files.number", "files.sheet", "files.cells",
+    "files.dialect", "files.header", "files.rows", "files.encoding", "files.table", "files.binary",
+    "files.columns", "files.dataset", "files.read",
     "files.write", "files.whole", "process.devices", "process.interrupt", "files.folder",
     "files.watch", "process.cache", "process.progress", "study.settings", "study.values",
     "study.sense", "study.grid", "study.config", "study.shipped", "study.cost", "case", "paths",

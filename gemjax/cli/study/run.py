@@ -19,7 +19,6 @@ from gemjax.cli.case import Case
 from gemjax.cli.files import folder
 from gemjax.cli.files.boundary import InputError, asking
 from gemjax.cli.files.read import digest, read_arrays
-from gemjax.cli.files.table import doubt
 from gemjax.cli.files.watch import Watch
 from gemjax.cli.files.write import finite, write_arrays, write_csv, write_text
 from gemjax.cli.process import devices
@@ -87,8 +86,8 @@ def run(
     # The first case is built before anything is replaced: bad data must cost nothing.
     with watch.kept():
         cases = [case.build(config.points[0], config.folder, config.where)]
-        if data is not None and target.columns is None and (note := doubt(data)):
-            tell(note)
+        for line in cases[0].told:
+            tell(f"{data}: {line}")
     shape = cases[0].target.shape
     with asking(config.where):
         points = config.points[:1] if data is None else config.points

@@ -1,0 +1,124 @@
+"""What a cell of a table is: a number, a missing value, or a text, and what to do about that."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from gemjax.cli.files import number
+
+_MISSING = frozenset(["", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "?", "-"])
+_COMMA = re.compile(r"\s*[+-]?[0-9]*,[0-9]+(?:[eE][+-]?[0-9]+)?\s*")
+_THOUSANDS = re.compile(
+    r"\s*[+-]?[0-9]{1,3}(?:(,[0-9]{3})+(\.[0-9]*)?|(\.[0-9]{3})+,[0-9]*|(\.[0-9]{3}){2,}"
+    r"|([ '\u2019\u00a0\u202f][0-9]{3})+([.,][0-9]*)?)\s*"
+)
+_AMOUNT = r"[+-]?(?:[0-9]+(?:[.,][0-9]+)*|[.,][0-9]+)"
+_UNIT = re.compile(
+    rf"\s*(?:{_AMOUNT}\s*([^\W\d_][\w²³/%°.]{{0,9}}|[%°‰€$£¥])|([€$£¥])\s*{_AMOUNT})\s*"
+)
+_DATE = re.compile(
+    r"\s*(?:[0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}([T ].*)?|[0-9]{1,2}([-/.])[0-9]{1,2}\2[0-9]{2,4}"
+    r"( .*)?|[0-9]{1,2}:[0-9]{2}(:[0-9.]+)?)\s*"
+)
+_CODE = re.compile(r"[0-9]+[eE]?$")
+
+
+class Cells(NamedTuple):
+    """A column of texts, read."""
+
+    values: np.ndarray  # float64, NaN where a cell is missing or a text
+    texts: np.ndarray  # which cells are texts, in order
+
+
+def is_missing(cell: str) -> bool:
+    """Whether a cell says that there is no value."""
+    return cell.strip().lower() in _MISSING
+
+
+def real(cell: str, decimal: str | None) -> float | None:
+    """A number with that decimal sign, either one of None; NaN is no number but a missing value."""
+    if decimal != "." and _COMMA.fullmatch(cell):
+        return number.real(cell.replace(",", "."))
+    found = None if decimal == "," and "." in cell else number.real(cell)
+    return None if found is None or found != found else found
+
+
+def parse(column: list[str], decimal: str | None) -> Cells:
+    """A column as numbers: at once where all cells are some, and else one different cell each."""
+    whole = "".join(column)
+    if whole.isascii() and "_" not in whole:
+        with contextlib.suppress(ValueError):
+            if decimal != "." and "," in whole and "." not in whole:
+                return _whole([cell.replace(",", ".") for cell in column])
+            if decimal != "," or "." not in whole:
+                return _whole(column)
+    known = {cell: real(cell, decimal) for cell in set(column)}
+    values = np.array([known[cell] for cell in column], np.float64)  # of None it makes NaN
+    texts = {cell for cell, value in known.items() if value is None and not is_missing(cell)}
+    where = [i for i, cell in enumerate(column) if cell in texts] if texts else []
+    return Cells(values, np.array(where, np.int64))
+
+
+def _whole(column: Iterable[str]) -> Cells:
+    return Cells(np.array(list(map(float, column))), np.empty(0, np.int64))
+
+
+def signs(column: list[str]) -> tuple[int | None, int | None]:
+    """The first cells whose decimals have a point, and a comma, None where there are none."""
+    whole = "".join(column)
+    found: list[int | None] = []
+    for sign in ".,":
+        there = (
+            i for i, cell in enumerate(column) if sign in cell and real(cell, None) is not None
+        )
+        found.append(next(there, None) if sign in whole else None)
+    return found[0], found[1]
+
+
+def advice(cell: str, decimal: str | None) -> str:
+    """What to do about a text where numbers are."""
+    if _THOUSANDS.fullmatch(cell):
+        more = ", or take --decimal , if these are decimals" * bool(_COMMA.fullmatch(cell))
+        return f"write numbers without separators of thousands{more}"
+    if _COMMA.fullmatch(cell):
+        return "write decimals with a point, or take --decimal ,"
+    if "_" in cell and number.real(cell.replace("_", "")) is not None:
+        return "write numbers without underscores"
+    if decimal == "," and number.real(cell) is not None:
+        return "write decimals with a comma, as --decimal , says"
+    if _UNIT.fullmatch(cell):
+        return "write numbers without units"
+    return "correct it, or choose the columns of numbers with --columns"
+
+
+def is_amount(cells: set[str], decimal: str | None) -> bool:
+    """Whether texts are numbers after all, with one unit or with separators of thousands.
+
+    `cells` are the different ones of a column.
+    """
+    shapes, units = 0, set()
+    for cell in cells:
+        found = None if _DATE.fullmatch(cell) else _UNIT.fullmatch(cell)
+        if found:
+            units.add(found[1] or found[2])
+        elif _THOUSANDS.fullmatch(cell) or _COMMA.fullmatch(cell):
+            shapes += 1
+        elif real(cell, decimal) is None and not is_missing(cell):
+            return False
+    return bool(shapes) if not units else len(units) == 1 and len(cells) > 2
+
+
+def described(cells: set[str], num_numbers: int) -> str:
+    """What a column is that is left out: of its different cells, and how many are numbers."""
+    texts = {cell.strip().lower() for cell in cells if not is_missing(cell)}
+    if texts <= {"true", "false"}:
+        return "True/False"
+    if all(map(_DATE.fullmatch, texts)):
+        return "dates or times"
+    some = f", some of them numbers ({num_numbers:,})" if num_numbers else ""
+    return f"text, {len(texts):,} value{'s' * (len(texts) != 1)}{some}"

@@ -1,0 +1,143 @@
+"""Which columns of a table are taken: those asked for, or all numbers that can tell clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gemjax.cli.files.boundary import FINITE, InputError, brief
+from gemjax.cli.files.cells import advice, described, is_amount, parse
+from gemjax.cli.files.sheet import Sheet
+
+_INDEX = frozenset(
+    ["id", "index", "row", "rows", "row_id", "rowid", "row id", "rownames", "row.names", "no",
+     "no.", "nr", "nr.", "number", "#", "idx", "obs", "observation", "unnamed: 0", "lfd. nr."]
+)  # fmt: skip
+_FEW = 10  # rows that a column without a name may number by chance
+_MOST = 12  # columns of which one by one is said why they are left out
+
+
+class Columns:
+    """The columns of a sheet as numbers, each read once and only where it is asked for."""
+
+    def __init__(self, sheet: Sheet) -> None:
+        self.sheet, self.names = sheet, sheet.names
+
+    def place(self, row: int, column: int) -> str:
+        """Where a value is, for a message."""
+        lines = self.sheet.lines
+        at = f"row {row + 1}" if lines is None else f"line {lines[row]}"
+        return f"{at}, column {brief(self.names[column], 60)!r}"
+
+    def chosen(self, columns: Sequence[str]) -> list[int]:
+        """Their places, by names or by numbers from 1."""
+        names, headings = self.names, self.sheet.headings or self.names
+        places = {str(i + 1): i for i in range(len(names))} | {n: i for i, n in enumerate(names)}
+        for column in columns:
+            if headings.count(column) > 1:
+                where = [str(i + 1) for i, name in enumerate(headings) if name == column]
+                raise InputError(
+                    f"{len(where)} columns are called {brief(column, 60)!r}; give their numbers, "
+                    f"{brief(' or '.join(where), 60)}"
+                )
+            if column not in places:
+                known = brief(", ".join(brief(name, 30) for name in names[:20]), 120)
+                parts = [i for i, n in enumerate(names, start=1) if "," in n and column in n]
+                more = f"; give one with a comma by its number, {parts[0]}" if parts else ""
+                raise InputError(
+                    f"no column {brief(column, 60)!r}; there are {known} (or 1 to {len(names)})"
+                    f"{more}"
+                )
+        found = [places[column] for column in columns]
+        if len(set(found)) != len(found):
+            raise InputError(f"a column is chosen twice: {brief(', '.join(columns), 80)}")
+        return found
+
+    def numbers(self, column: int) -> np.ndarray:
+        """A column that must be numbers, NaN where one is missing."""
+        values, reason = self._read(column, must=True)
+        assert values is not None, reason
+        return values
+
+    def _read(self, i: int, must: bool) -> tuple[np.ndarray | None, str]:
+        """A column as numbers, or what else it is.
+
+        A few texts among numbers are refused: a slip of the pen must not make a column vanish.
+        """
+        column, decimal = self.sheet.columns[i], self.sheet.decimal
+        if isinstance(column, np.ndarray):
+            values = column
+        else:
+            values, texts = parse(column, decimal)
+            if len(texts):
+                num_numbers, cells = int((~np.isnan(values)).sum()), set(column)
+                if must or len(texts) <= num_numbers or is_amount(cells, decimal):
+                    cell = column[texts[0]]
+                    raise InputError(
+                        f"{self.place(texts[0], i)}: {brief(cell.strip(), 60)!r} is not a number; "
+                        f"{advice(cell, decimal)}"
+                    )
+                return None, described(cells, num_numbers)
+        infinite = np.flatnonzero(np.isinf(values))
+        if len(infinite):
+            row = infinite[0]
+            cell = "" if isinstance(column, np.ndarray) else column[row].strip()
+            if any(c.isdigit() for c in cell):
+                raise InputError(
+                    f"{self.place(row, i)}: {brief(cell, 60)} is too large, above 1.8e308; rescale "
+                    "the data or drop this row"
+                )
+            raise InputError(f"{self.place(row, i)} is {values[row]}; {FINITE}")
+        if not must and len(values) and np.isnan(values).all():
+            return None, "empty"
+        return values, ""
+
+    def useful(self, besides: int | None) -> tuple[dict[int, np.ndarray], list[str]]:
+        """All columns of numbers but those that tell no clusters, and why others are left out."""
+        found: dict[int, np.ndarray] = {}
+        left: dict[int, str] = {}
+        for i in range(len(self.names)):
+            if i == besides:
+                continue
+            values, reason = self._read(i, must=False)
+            if values is None:
+                left[i] = reason
+            elif len(values) > 1 and (constant := is_constant(values)) is not None:
+                left[i] = f"constant ({constant:g})"
+            else:
+                found[i] = values
+        for i in [i for i in found if self._numbers_the_rows(i, found[i])][: len(found) - 1]:
+            first = int(found.pop(i)[0])
+            left[i] = f"numbers the rows, {first} to {first + self.sheet.num_rows - 1}"
+        if not found:
+            what = ", ".join(f"{brief(self.names[i], 30)!r} is {left[i]}" for i in sorted(left))
+            if not what:
+                raise InputError("only the weights' column is left")
+            raise InputError(f"no column of numbers to fit: {brief(what, 160)}")
+        return found, self._told(left)
+
+    def _numbers_the_rows(self, i: int, values: np.ndarray) -> bool:
+        """Whether a column is an index, as pandas writes one, by its values and by its name."""
+        N, headings = len(values), self.sheet.headings
+        if self.sheet.lines is None and headings is None:
+            return False  # an array, which nobody writes an index into unasked
+        if headings is None:
+            named = i == 0 and N >= _FEW
+        else:
+            named = headings[i].lower() in _INDEX or (i == 0 and not headings[i])
+        if not named or values[0] not in (0, 1):
+            return False
+        return np.array_equal(values, values[0] + np.arange(N))
+
+    def _told(self, left: dict[int, str]) -> list[str]:
+        told = [f"left out {brief(self.names[i], 60)!r}: {left[i]}" for i in sorted(left)]
+        if len(told) > _MOST:
+            told = [*told[: _MOST - 1], f"left out {len(told) - _MOST + 1:,} more columns as well"]
+        return told
+
+
+def is_constant(values: np.ndarray) -> float | None:
+    """The only value there is, None if there are several, or none."""
+    there = values[~np.isnan(values)]
+    return float(there[0]) if len(there) and (there == there[0]).all() else None
