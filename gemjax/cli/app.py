@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import sys
-from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,7 +28,7 @@ from gemjax.cli.files.boundary import InputError
 from gemjax.cli.process import cache, devices
 from gemjax.cli.process.interrupt import STOPPED, Ended, one_line, sigterm
 from gemjax.cli.process.progress import Display, Progress
-from gemjax.cli.show import close_stdout, drawing, forgiving, printing, say, show
+from gemjax.cli.show import close_stdout, drawing, forgiving, say, show, show_text
 from gemjax.cli.study import config, run, shipped
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="markdown")
@@ -154,8 +153,8 @@ def fit_command(
     is_known = options.knows_scale(context, settings)
     if settings["iterations"] is None:
         settings["iterations"] = 1000 if settings["escape"] else 100
-    loaded = options.config_of(settings, data)
-    reading = options.reading_of(loaded, header, delimiter, decimal, drop_missing)
+    reading = {"header": header, "delimiter": delimiter, "decimal": decimal}
+    loaded = options.config_of(settings | reading | {"drop_missing": drop_missing}, data)
     # x.csv.gz and x.csv both go to runs/x.
     out = out or Path("runs") / data.name.split(".")[0]
     draw = None if no_figures else forgiving(drawing())
@@ -163,7 +162,9 @@ def fit_command(
     if not is_known:
         how = options.clusters_of(loaded, settings, family, criterion)
         with options.named(), end, Display("looking for clusters", counted=False) as display:
-            found = clusters.run(data, reading, how, out, force=force, draw=draw, tell=display.tell)
+            found = clusters.run(
+                data, loaded.points[0].target, how, out, force=force, draw=draw, tell=display.tell
+            )
         return show(found, as_json=json, quiet=quiet)
     with options.named(), end, Display("iterations", remaining=True) as display:
         record = fit.run(
@@ -192,20 +193,19 @@ def predict_command(
 ) -> None:
     """Say which cluster each row of a table belongs to, by what `gemjax fit` found in another.
 
-    Columns are matched by name. Writes per row its cluster, the probability of that, the logarithm
-    of the density, and the share of what the model expects that is less dense (near 0: unusual).
+    Columns are matched by name. Writes per row its cluster, the probability of that, the log of
+    the density, and the share of what the model expects that is less dense (near 0: unusual).
 
     Example: gemjax predict runs/data new.csv
     """
     if not no_cache:
         cache.keep_compiled()
-    reading = clusters.Reading(None, None, header, delimiter, decimal, drop_missing)
+    reading = {"header": header, "delimiter": delimiter, "decimal": decimal}
     place = predict.place(data, out, force)
     with one_line(lambda: "there is no result"):
-        told = predict.run(model, data, reading, place)
-    text = dumps(told, indent=2) if json else "\n".join(predict.lines(told))
-    if not quiet or json:
-        printing(lambda: print(text), place)
+        told = predict.run(model, data, place, reading | {"drop_missing": drop_missing})
+    if json or not quiet:
+        show_text(told, predict.lines(told), place, as_json=json)
 
 
 @app.command(name="studies")

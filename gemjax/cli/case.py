@@ -137,7 +137,7 @@ def _target(
         if table.on_disk:
             target = open_target(path, table.scale, table.dtype, centred=centred)
             return target, column_names(target.shape[1]), target.units, ()
-        data = read_weighted(path, table.columns, table.weights)
+        data = read_weighted(path, table)
         points, weights, columns = data.points, data.weights, data.names
         offset = np.average(points, axis=0, weights=weights) if centred else np.zeros(len(columns))
         units = gj.Units(offset, table.scale)

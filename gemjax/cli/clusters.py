@@ -17,13 +17,14 @@ import gemjax as gj
 from gemjax.cli import found, model, record, scaling
 from gemjax.cli.files import folder
 from gemjax.cli.files.boundary import InputError, asking
-from gemjax.cli.files.intake import Table, read_table
-from gemjax.cli.files.read import digest
+from gemjax.cli.files.dataset import Table
+from gemjax.cli.files.read import READING, digest, read_weighted
 from gemjax.cli.files.watch import Watch
 from gemjax.cli.files.write import write_csv
 from gemjax.cli.model import Assigned, Model
 from gemjax.cli.record import Record
 from gemjax.cli.results import Arrays
+from gemjax.cli.study.settings import TargetTable
 
 _aside = ThreadPoolExecutor(1)
 _NAP = 0.02  # seconds, after which Ctrl-C is heard
@@ -33,18 +34,6 @@ _OPTIONS = {
     "key": "--seed",
 }  # fmt: skip
 _ARGUMENT = re.compile(rf"\b({'|'.join(_OPTIONS)})\b")
-
-
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """How a table is read; see `read_table`."""
-
-    columns: tuple[str, ...] | None = None
-    weights: str | None = None
-    header: bool | None = None
-    delimiter: str | None = None
-    decimal: str | None = None
-    drop_missing: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,20 +48,20 @@ class Settings:
 
 
 def run(
-    data: Path, reading: Reading, settings: Settings, out: Path, *, force: bool,
+    data: Path, reading: TargetTable, settings: Settings, out: Path, *, force: bool,
     draw: record.Draw | None, tell: Callable[[str], None],
 ) -> Record:  # fmt: skip
     """Finds the clusters of a table, writes the folder `out` and returns its record."""
     begun, where = time.perf_counter(), str(data)
-    config = {"table": {"path": where, **dataclasses.asdict(reading)},
-              "clusters": dataclasses.asdict(settings)}  # fmt: skip
+    told = {name: getattr(reading, name) for name in READING}
+    config = {"table": {"path": where, **told}, "clusters": dataclasses.asdict(settings)}
     manifest = {"command": "clusters", "config": config}
     folder.check(out, manifest, force=force)
     # Points may be float32: what is said about them is computed in float64.
     jax.config.update("jax_enable_x64", True)
     watch = Watch(data)
     with watch.kept():
-        table = read_table(data, **dataclasses.asdict(reading))
+        table = read_weighted(data, reading)
         fingerprint = digest(data)
     with asking(where):
         units = scaling.of_points(table.points, table.weights)

@@ -94,8 +94,8 @@ def moved(mixture: gj.Mixture, offset: Any, scale: np.ndarray) -> gj.Mixture:
 def rescaled(covariance: Any, n: int, scale: np.ndarray) -> Any:
     """The covariances of so many components where columns are multiplied by `scale` (d,)."""
     own = type(covariance)
-    matrices = np.asarray(covariance.matrices(n, len(scale)), float) * np.outer(scale, scale)
-    matrices = jnp.asarray(0.5 * (matrices + matrices.swapaxes(1, 2)))
+    own_matrices = np.asarray(covariance.matrices(n, len(scale)), float) * np.outer(scale, scale)
+    matrices = jnp.asarray(0.5 * (own_matrices + own_matrices.swapaxes(1, 2)))
     if own is _covariance.Identity:
         own = _covariance.SharedSpherical
     if len(set(scale.tolist())) > 1:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gemjax.cli.clusters import Reading, Settings
+from gemjax.cli.clusters import Settings
 from gemjax.cli.files import number
 from gemjax.cli.files.boundary import InputError
 from gemjax.cli.study.config import Config, build
@@ -123,7 +123,11 @@ _PANELS: dict[str, tuple[str, ...]] = {
 }
 _WITHOUT_SCALE = ("family", "criterion")
 _READ: tuple[tuple[Any, Any], ...] = ((int, number.integer), (float, number.real))
-_NAMES = {key: "--" + name.replace("_", "-") for name, (key, *_) in _FIT.items()}
+# Those that other commands have, too, are declared one by one.
+_KEYS = {name: key for name, (key, *_) in _FIT.items()} | {
+    name: f"target.{name}" for name in ("header", "delimiter", "decimal", "drop_missing")
+}
+_NAMES = {key: "--" + name.replace("_", "-") for name, key in _KEYS.items()}
 _KEY = re.compile(r'\b([a-z]+\.[a-z_]+)(?: = (?:"(\w+)"|(\S+)))?')  # a key, and its value
 
 
@@ -174,16 +178,6 @@ def clusters_of(
     )  # fmt: skip
 
 
-def reading_of(
-    config: Config, header: bool | None, delimiter: str | None, decimal: str | None,
-    drop_missing: bool,
-) -> Reading:  # fmt: skip
-    """How the table is read."""
-    target = config.points[0].target
-    mark = "\t" if delimiter == "\\t" else delimiter
-    return Reading(target.columns, target.weights, header, mark, decimal, drop_missing)
-
-
 def _parameter(name: str, key: str, text: str | None, *default: Any) -> inspect.Parameter:
     table, _, setting = key.partition(".")
     field, hint = FIELDS[table][setting], HINTS[table][setting]
@@ -216,7 +210,7 @@ def config_of(given: dict[str, Any], data: Path) -> Config:
     """The config that the options are; errors speak of options in the place of keys."""
     content: dict[str, dict[str, Any]] = {}
     for name, value in given.items():
-        table, _, key = _FIT[name][0].partition(".")
+        table, _, key = _KEYS[name].partition(".")
         if value is not None and "tuple" in str(HINTS[table][key]):
             value = [part.strip() for part in next(csv.reader([value], skipinitialspace=True))]
         if value is not None:

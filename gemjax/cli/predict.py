@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from gemjax.cli import clusters, model, record
+from gemjax.cli import model, record
 from gemjax.cli.files.boundary import InputError, asking, brief
-from gemjax.cli.files.intake import read_table
+from gemjax.cli.files.dataset import read_table
 from gemjax.cli.files.watch import Watch
 from gemjax.cli.files.write import write_csv
 
@@ -33,8 +33,11 @@ def place(data: Path, out: Path | None, force: bool) -> Path:
     return path
 
 
-def run(source: Path, data: Path, reading: clusters.Reading, out: Path) -> dict[str, Any]:
-    """Writes the labels of a table's rows to `out`; returns what is to be said of them."""
+def run(source: Path, data: Path, out: Path, reading: dict[str, Any]) -> dict[str, Any]:
+    """Writes the labels of a table's rows to `out`; returns what is to be said of them.
+
+    `reading` says how the table is read, as keywords of `read_table`.
+    """
     path = source
     if source.is_dir():
         path = source / record.MODEL
@@ -43,7 +46,7 @@ def run(source: Path, data: Path, reading: clusters.Reading, out: Path) -> dict[
     known = model.load(path)
     watch = Watch(data)
     with watch.kept(), asking(str(data)):
-        table = read_table(data, **vars(reading) | {"columns": tuple(known.names)})
+        table = read_table(data, columns=known.names, **reading)
     assigned = model.assign(known, table.points)
     ranks = model.ranks(known, assigned.log_density)
 

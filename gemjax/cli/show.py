@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from gemjax.cli import record as records
 from gemjax.cli.files import folder
@@ -64,6 +65,12 @@ def show(record: records.Record, *, as_json: bool = False, quiet: bool = False) 
             tables.show(record)
 
     printing(told, record.folder)
+
+
+def show_text(told: dict[str, Any], lines: list[str], place: Path, *, as_json: bool) -> None:
+    """Prints lines, or what they say as JSON."""
+    text = json.dumps(told, indent=2, allow_nan=False) if as_json else "\n".join(lines)
+    printing(lambda: print(text), place)
 
 
 def printing(told: Callable[[], None], place: Path) -> None:

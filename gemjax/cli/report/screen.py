@@ -49,8 +49,7 @@ def _read(summary: dict[str, Any]) -> list[str]:
     of = "" if used == rows else f"{used:,} of "
     weighted = ", weighted" if summary["is_weighted"] else ""
     data = brief(Path(summary["data"]).name, 40)
-    told = f"{data}: {of}{_counted(rows, 'row')}{weighted}, {_counted(len(names), 'column')} "
-    told += f"({_listed(names)})"
+    told = f"{data}: {of}{_counted(rows, 'row')}{weighted}; looked at {_listed(names)}"
     out = _wrapped(told)
     for line in summary["reading"]:
         out += _wrapped(brief(line, 200), "  ", "  ")
