@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 import gemjax as gj
 from gemjax.cli import found, model, record, scaling
@@ -68,6 +69,11 @@ def run(
         selection = _select(table, units, settings)
     if int(selection.status) == gj.Status.DIVERGED:
         raise InputError(f"{where}: the fit diverged: {gj.Status.DIVERGED.message}")
+    if not np.isfinite(selection.criterion):
+        raise InputError(
+            f"{where}: {len(table.points)} rows of {len(table.names)} columns are too few to tell "
+            "clusters by; take fewer columns, or name a simple form as with --family EII"
+        )
     in_data = model.in_data_units(selection, units)
     result = Model(in_data, table.names)
     assigned = model.assign(result, table.points)

@@ -50,8 +50,10 @@ def of_points(points: np.ndarray, weights: np.ndarray | None) -> Scaling:
     for squares.
 
     Raises:
-      InputError: a column without any spread.
+      InputError: a single point, a column without any spread.
     """
+    if len(points) < 2:
+        raise InputError("a single row makes no clusters")
     offset = np.average(points, axis=0, weights=weights)
     with np.errstate(over="ignore"):
         spreads = _spreads(points, weights)

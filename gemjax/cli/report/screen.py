@@ -45,14 +45,14 @@ def _wrapped(text: str, first: str = "", rest: str = "") -> list[str]:
 
 def _read(summary: dict[str, Any]) -> list[str]:
     """What was read."""
-    names, used, rows = summary["columns"], summary["num_rows_used"], summary["num_rows"]
-    of = "" if used == rows else f"{used:,} of "
-    weighted = ", weighted" if summary["is_weighted"] else ""
+    used, rows, reading = (summary[key] for key in ("num_rows_used", "num_rows", "reading"))
     data = brief(Path(summary["data"]).name, 40)
-    told = f"{data}: {of}{_counted(rows, 'row')}{weighted}; looked at {_listed(names)}"
-    out = _wrapped(told)
-    for line in summary["reading"]:
-        out += _wrapped(brief(line, 200), "  ", "  ")
+    out = _wrapped(f"{data}: {brief(reading[0], 300)}", "", "  ")
+    for line in reading[1:]:
+        out += _wrapped(brief(line, 300), "  ", "  ")
+    of = "" if used == rows else f", {used:,} of {rows:,} rows"
+    weighted = ", weighted" * summary["is_weighted"]
+    out += _wrapped(f"Looked at {_listed(summary['columns'])}{of}{weighted}.", "  ", "  ")
     scaling = summary["scaling"]
     if scaling["is_scaled"]:
         out += _wrapped(
@@ -158,11 +158,9 @@ def _sure(summary: dict[str, Any]) -> Iterator[str]:
     if found["birth_optimal"]:
         yield "One component more: a search everywhere found none that would pay for itself."
     else:
-        at = _listed([
-            f"{brief(name, 30)} = {value:.4g}"
-            for name, value in zip(summary["columns"], found["birth_at"], strict=True)
-        ])  # fmt: skip
-        yield f"One component more would describe the rows better, near {at}."
+        pairs = zip(summary["columns"], found["birth_at"], strict=True)
+        at = _listed([f"{brief(name, 30)} = {value:.4g}" for name, value in pairs], 3)
+        yield f"One component more would pay for itself, near {at}."
     born = summary["num_born"]
     if born:
         yield (
@@ -204,7 +202,8 @@ def _other_forms(summary: dict[str, Any]) -> str:
     weight = "clearly worse" if worse > 10 else "worse" if worse > 2 else "nearly as good"
     told = ""
     if summary["components_asked_for"] is None:
-        told = f"{alike} of the {len(others)} other forms would take {n} components too. "
+        many = "all" if alike == len(others) else alike or "none"
+        told = f"{many} of the {len(others)} others would take {n} components too. "
         if len(others) == 1:
             told = ""
     return (
@@ -227,9 +226,8 @@ def _results(summary: dict[str, Any], folder: Path) -> list[str]:
     ]
 
 
-def _listed(names: Sequence[str]) -> str:
-    short = [brief(name, 30) for name in names[:_MOST_LISTED]]
-    return ", ".join(short) + (", ..." if len(names) > _MOST_LISTED else "")
+def _listed(names: Sequence[str], most: int = _MOST_LISTED) -> str:
+    return ", ".join(brief(name, 40) for name in names[:most]) + ", ..." * (len(names) > most)
 
 
 def _counted(number: int, what: str) -> str:
