@@ -5,11 +5,18 @@ import gzip
 import numpy as np
 import pytest
 
-from gemjax.cli.files.read import InputError, check_points, read_points
+from gemjax.cli.files.boundary import InputError
+from gemjax.cli.files.dataset import read_table
+from gemjax.cli.files.read import check_varies
 from gemjax.cli.files.write import jsonable, replacing, write_csv
 
 TABLE = np.array([[1.5, -2.0], [3.0, 4e5], [0.25, 1e-3]])
 LINES = ["1.5{0}-2.0", "3{0}4e5", "0.25{0}0.001"]
+
+
+def read_points(path, columns=None):
+    table = read_table(path, columns=columns)
+    return table.points, table.names
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "  "])
@@ -62,10 +69,10 @@ def test_numpy(tmp_path, shape, suffix):
 BAD = {
     "empty": ("", "the file is empty"),
     "header only": ("a,b\n", "holds no data"),
-    "ragged": ("a,b\n1,2\n3\n", "line 3 has 1 fields where the first has 2"),
+    "ragged": ("a,b\n1,2\n3\n", "line 3 has 1 field where the first has 2"),
     "text": ("a,b\n1,2\n3,x\n", "line 3, column 'b': 'x' is not a number"),
-    "missing": ("a,b\n1,2\n3,\n", "line 3, column 'b': '' is not a number"),
-    "nan": ("a,b\n1,2\n\n3,nan\n", "line 4, column 'b' is nan"),
+    "missing": ("a,b\n1,2\n3,\n4,5\n", r"1 of 3 rows with missing values: 'b' 1 \(in line 3\)"),
+    "nan": ("a,b\n1,2\n\n3,nan\n4,5\n", r"'b' 1 \(in line 4\).* --drop-missing"),
     "infinite": ("1,2\n3,-inf\n", "line 2, column 'x2' is -inf"),
 }
 
@@ -105,11 +112,13 @@ def test_bad_files(tmp_path):
         read_points(tmp_path / "data.csv", ["a", "1"])
 
 
-def test_check_points(tmp_path):
+def test_columns_to_fit_vary(tmp_path):
     with pytest.raises(InputError, match=r"column 'b' is constant \(7\).*--columns"):
-        check_points(tmp_path, np.array([[1.0, 7.0], [2.0, 7.0]]), ["a", "b"])
-    with pytest.raises(InputError, match="row 2, column 'a' is nan"):
-        check_points(tmp_path, np.array([[1.0], [np.nan]]), ["a"])
+        check_varies(tmp_path, np.array([[1.0, 7.0], [2.0, 7.0]]), ["a", "b"])
+    check_varies(tmp_path, np.array([[1.0, 7.0]]), ["a", "b"])
+    np.save(tmp_path / "data.npy", np.array([[1.0], [np.nan], [2.0]]))
+    with pytest.raises(InputError, match=r"'x1' 1 \(in row 2\)"):
+        read_points(tmp_path / "data.npy")
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):

@@ -5,8 +5,7 @@ from studies import one_line, refused
 
 from gemjax import cli
 from gemjax.cli.files.boundary import InputError
-from gemjax.cli.files.read import read_points
-from gemjax.cli.files.table import doubt
+from gemjax.cli.files.dataset import read_table
 from gemjax.cli.process import devices
 
 COMMAS = "x;y\n0,5;1,5\n-0,25;1e1\n"
@@ -16,19 +15,28 @@ def test_decimal_commas(tmp_path, capsys):
     path = tmp_path / "data.csv"
     for text in (COMMAS, COMMAS.replace(";", "\t")):
         path.write_text(text)
-        assert read_points(path)[0].tolist() == [[0.5, 1.5], [-0.25, 10]]
+        assert read_table(path).points.tolist() == [[0.5, 1.5], [-0.25, 10]]
     path.write_text('x,y\n"0,5",1\n2,3\n')
     with pytest.raises(InputError, match=r"line 2, column 'x': '0,5' .* decimals with a point"):
-        read_points(path)
+        read_table(path)
     path.write_text("a;b,c\n1,2\n3,4\n")
-    assert read_points(path)[1] == ["a;b", "c"]
+    assert read_table(path).names == ["a;b", "c"]
 
 
-@pytest.mark.parametrize("text", ["3,14\n2,05\n", "-1,5\n2,00\n", "1,5,2,25\n3,7,0,001\n"])
-def test_decimal_commas_that_look_like_columns(tmp_path, text):
-    (tmp_path / "data.csv").write_text(text)
+@pytest.mark.parametrize("text", ["3,14\n2,05\n", "-1,5\n2,00\n7\n", "v\n3,14\n2,71\n"])
+def test_decimal_commas_in_one_column(tmp_path, text):
+    path = tmp_path / "data.csv"
+    path.write_text(text)
+    table = read_table(path)
+    numbers = text.replace(",", ".").removeprefix("v\n").split()
+    assert table.points.ravel().tolist() == [float(number) for number in numbers]
+    assert "decimal comma" in table.told[0]
+
+
+def test_decimal_commas_that_look_like_columns(tmp_path):
+    (tmp_path / "data.csv").write_text("1,5,2,25\n3,7,0,001\n")
     with pytest.raises(InputError, match="line 1 looks like decimals with a comma"):
-        read_points(tmp_path / "data.csv")
+        read_table(tmp_path / "data.csv")
 
 
 COLUMNS = [
@@ -56,15 +64,16 @@ def test_whole_numbers_without_names_are_told(tmp_path, capsys):
     assert capsys.readouterr().err == ""
     for text in COLUMNS:
         path.write_text(text)
-        assert doubt(path) == ""
-        assert len(read_points(path)[0]) == 2
+        table = read_table(path)
+        assert len(table.points) == 2
+        assert len(table.told) == 1
 
 
 @pytest.mark.parametrize("number", ["1_000", "١٢", "１２", "0x10", "1e", "--1"])
 def test_numbers_that_nobody_wrote_as_numbers(tmp_path, number):
     (tmp_path / "data.csv").write_text(f"x\n1\n{number}\n")
     with pytest.raises(InputError, match=r"line 3, column 'x': .* is not a number"):
-        read_points(tmp_path / "data.csv")
+        read_table(tmp_path / "data.csv")
 
 
 OPTIONS = {

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from gemjax.cli.files.boundary import InputError, brief, check_unpacked
-from gemjax.cli.files.rows import arranged
-from gemjax.cli.files.sheet import Sheet, heading, summary
+from gemjax.cli.files.dialect import Block
+from gemjax.cli.files.rows import arranged, decimal_sign
+from gemjax.cli.files.sheet import Sheet, heading
 from gemjax.cli.process.memory import available
 
 COLUMNS = {".parquet": "pyarrow", ".pq": "pyarrow", ".feather": "pyarrow"}  # by what they are read
@@ -43,12 +44,11 @@ def read_numpy(path: Path) -> Sheet:
         table = table[:, None]
     if table.ndim != 2 or table.dtype.kind not in "fiub":
         raise InputError(
-            f"{path}: must hold numbers of shape (N, d) or (N,), "
+            f"must hold numbers of shape (N, d) or (N,), "
             f"got {brief(table.dtype, 60)} of shape {table.shape}"
         )
-    N, d = table.shape
     columns = [*table.astype(np.float64).T]
-    return Sheet(None, columns, N, summary(N, d, "without names") + more)
+    return Sheet(None, columns, len(table), "without names" + more)
 
 
 def _the_table(path: Path, arrays: dict[str, np.ndarray]) -> tuple[str, np.ndarray]:
@@ -58,21 +58,23 @@ def _the_table(path: Path, arrays: dict[str, np.ndarray]) -> tuple[str, np.ndarr
     tables = [name for name, a in arrays.items() if a.ndim == 2 and a.dtype.kind in "fiub"]
     if len(tables) != 1:
         raise InputError(
-            f"{path}: holds the arrays {brief(', '.join(arrays), 120) or '(none)'}, "
+            f"holds the arrays {brief(', '.join(arrays), 120) or '(none)'}, "
             f"{len(tables) or 'none'} of them {'a table' if len(tables) == 1 else 'tables'} of "
             "numbers; save the one to fit by itself"
         )
     return tables[0], arrays[tables[0]]
 
 
-def read_frame(path: Path) -> Sheet:
+def read_frame(path: Path, decimal: str | None) -> Sheet:
     """The table of a file of columns, .parquet or .feather."""
     pandas = _pandas(path, COLUMNS[path.suffix.lower()])
     read = pandas.read_feather if path.suffix.lower() == ".feather" else pandas.read_parquet
     frame = read(path)
     names = [heading(" ".join(map(str, n)) if isinstance(n, tuple) else str(n)) for n in frame]
     columns = [_column(pandas, frame.iloc[:, i]) for i in range(len(names))]
-    return Sheet(names, columns, len(frame), summary(len(frame), len(names), "with names"))
+    texts = [column for column in columns if isinstance(column, list)]
+    sign, example = decimal_sign(texts, range(1, len(frame) + 1), decimal, "row")
+    return Sheet(names, columns, len(frame), "with names" + example, decimal=sign)
 
 
 def _column(pandas: Any, series: Any) -> np.ndarray | list[str]:
@@ -85,27 +87,29 @@ def _column(pandas: Any, series: Any) -> np.ndarray | list[str]:
     return ["" if gone else str(cell) for cell, gone in zip(series, missing, strict=True)]
 
 
-def read_excel(path: Path, header: bool | None) -> Sheet:
+def read_excel(path: Path, header: bool | None, decimal: str | None) -> Sheet:
     """The first sheet of a workbook that has cells with something in them."""
     pandas = _pandas(path, SHEETS[path.suffix.lower()])
     sheets = pandas.read_excel(path, sheet_name=None, header=None, dtype=object, na_filter=False)
-    name = ""
-    for name, frame in sheets.items():
-        rows = [
-            (i, ["" if cell is None else str(cell) for cell in row])
-            for i, row in enumerate(frame.itertuples(index=False), start=1)
-        ]
-        rows = [row for row in rows if any(map(str.strip, row[1]))]
-        if rows:
-            break
-    else:
-        raise InputError(f"{path}: the file is empty")
-    try:
-        sheet = arranged(rows, header, None, line="row")
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    of = f"; sheet {brief(name, 60)!r}, the first of {len(sheets)}" * (len(sheets) > 1)
-    return sheet._replace(summary=sheet.summary + of)
+    for sheet_name, frame in sheets.items():
+        block = Block([], [])
+        for i, cells in enumerate(frame.itertuples(index=False), start=1):
+            row = [_text(cell, decimal) for cell in cells]
+            if any(map(str.strip, row)):
+                block.lines.append(i)
+                block.rows.append(row)
+        if not block.rows:
+            continue
+        sheet = arranged([block], header, decimal, line="row")
+        of = f"; sheet {brief(sheet_name, 60)!r}, the first of {len(sheets)}" * (len(sheets) > 1)
+        return sheet._replace(summary=sheet.summary + of)
+    raise InputError("the file is empty")
+
+
+def _text(cell: Any, decimal: str | None) -> str:
+    """A cell as a person would have written it."""
+    text = "" if cell is None else str(cell)
+    return text.replace(".", ",") if decimal == "," and isinstance(cell, float) else text
 
 
 def _pandas(path: Path, reader: str) -> Any:
@@ -114,7 +118,7 @@ def _pandas(path: Path, reader: str) -> Any:
         extra = "'gemjax[tables]'" if reader not in ("xlrd", "odf") else "pandas "
         packages = extra + _PACKAGES.get(reader, reader) * extra.endswith(" ")
         raise InputError(
-            f"{path}: {path.suffix} is read with {' and '.join(needs)}: pip install {packages}; or "
+            f"{path.suffix} is read with {' and '.join(needs)}: pip install {packages}; or "
             "save the table as .csv"
         )
     import pandas

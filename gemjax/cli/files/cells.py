@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from gemjax.cli.files import number
 
 _MISSING = frozenset(["", "na", "n/a", "#n/a", "<na>", "nan", "null", "none", "?", "-"])
+_USUAL = frozenset(way(text) for text in _MISSING for way in (str, str.upper, str.title)) | {"NaN"}
 _COMMA = re.compile(r"\s*[+-]?[0-9]*,[0-9]+(?:[eE][+-]?[0-9]+)?\s*")
 _THOUSANDS = re.compile(
     r"\s*[+-]?[0-9]{1,3}(?:(,[0-9]{3})+(\.[0-9]*)?|(\.[0-9]{3})+,[0-9]*|(\.[0-9]{3}){2,}"
@@ -25,7 +25,6 @@ _DATE = re.compile(
     r"\s*(?:[0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}([T ].*)?|[0-9]{1,2}([-/.])[0-9]{1,2}\2[0-9]{2,4}"
     r"( .*)?|[0-9]{1,2}:[0-9]{2}(:[0-9.]+)?)\s*"
 )
-_CODE = re.compile(r"[0-9]+[eE]?$")
 
 
 class Cells(NamedTuple):
@@ -49,23 +48,24 @@ def real(cell: str, decimal: str | None) -> float | None:
 
 
 def parse(column: list[str], decimal: str | None) -> Cells:
-    """A column as numbers: at once where all cells are some, and else one different cell each."""
+    """A column as numbers: all at once where they are plain, and else each different cell."""
     whole = "".join(column)
-    if whole.isascii() and "_" not in whole:
-        with contextlib.suppress(ValueError):
-            if decimal != "." and "," in whole and "." not in whole:
-                return _whole([cell.replace(",", ".") for cell in column])
-            if decimal != "," or "." not in whole:
-                return _whole(column)
-    known = {cell: real(cell, decimal) for cell in set(column)}
-    values = np.array([known[cell] for cell in column], np.float64)  # of None it makes NaN
-    texts = {cell for cell, value in known.items() if value is None and not is_missing(cell)}
+    if whole.isascii() and "_" not in whole and not (decimal == "," and "." in whole):
+        commas = decimal != "." and "," in whole and "." not in whole
+        plain = [cell.replace(",", ".") for cell in column] if commas else column
+        for missing in (frozenset(), _USUAL):
+            with contextlib.suppress(ValueError):
+                values = [float("nan" if cell in missing else cell) for cell in plain]
+                return Cells(np.array(values), np.empty(0, np.int64))
+    known: dict[str, float | None] = {}
+    texts = set()
+    for cell in set(column):
+        known[cell] = real(cell, decimal)
+        if known[cell] is None and not is_missing(cell):
+            texts.add(cell)
+    found = [known[cell] for cell in column]
     where = [i for i, cell in enumerate(column) if cell in texts] if texts else []
-    return Cells(values, np.array(where, np.int64))
-
-
-def _whole(column: Iterable[str]) -> Cells:
-    return Cells(np.array(list(map(float, column))), np.empty(0, np.int64))
+    return Cells(np.array(found, np.float64), np.array(where, np.int64))  # of None it makes NaN
 
 
 def signs(column: list[str]) -> tuple[int | None, int | None]:
@@ -82,18 +82,19 @@ def signs(column: list[str]) -> tuple[int | None, int | None]:
 
 def advice(cell: str, decimal: str | None) -> str:
     """What to do about a text where numbers are."""
+    what = "correct it"
     if _THOUSANDS.fullmatch(cell):
-        more = ", or take --decimal , if these are decimals" * bool(_COMMA.fullmatch(cell))
-        return f"write numbers without separators of thousands{more}"
-    if _COMMA.fullmatch(cell):
-        return "write decimals with a point, or take --decimal ,"
-    if "_" in cell and number.real(cell.replace("_", "")) is not None:
-        return "write numbers without underscores"
-    if decimal == "," and number.real(cell) is not None:
-        return "write decimals with a comma, as --decimal , says"
-    if _UNIT.fullmatch(cell):
-        return "write numbers without units"
-    return "correct it, or choose the columns of numbers with --columns"
+        what = "write numbers without separators of thousands"
+        what += ", take --decimal ',' if these are decimals" * bool(_COMMA.fullmatch(cell))
+    elif _COMMA.fullmatch(cell):
+        what = "write decimals with a point, take --decimal ','"
+    elif "_" in cell and number.real(cell.replace("_", "")) is not None:
+        what = "write numbers without underscores"
+    elif decimal == "," and number.real(cell) is not None:
+        what = "write decimals with a comma, as --decimal ',' says"
+    elif _UNIT.fullmatch(cell):
+        what = "write numbers without units"
+    return f"{what}, or choose columns of numbers with --columns"
 
 
 def is_amount(cells: set[str], decimal: str | None) -> bool:

@@ -14,6 +14,10 @@ _INDEX = frozenset(
     ["id", "index", "row", "rows", "row_id", "rowid", "row id", "rownames", "row.names", "no",
      "no.", "nr", "nr.", "number", "#", "idx", "obs", "observation", "unnamed: 0", "lfd. nr."]
 )  # fmt: skip
+_CLASSES = frozenset(
+    ["label", "labels", "class", "classes", "cluster", "clusters", "group", "groups", "category",
+     "target", "species", "type", "truth"]
+)  # fmt: skip
 _FEW = 10  # rows that a column without a name may number by chance
 _MOST = 12  # columns of which one by one is said why they are left out
 
@@ -27,8 +31,8 @@ class Columns:
     def place(self, row: int, column: int) -> str:
         """Where a value is, for a message."""
         lines = self.sheet.lines
-        at = f"row {row + 1}" if lines is None else f"line {lines[row]}"
-        return f"{at}, column {brief(self.names[column], 60)!r}"
+        at = row + 1 if lines is None else lines[row]
+        return f"{self.sheet.line} {at}, column {brief(self.names[column], 60)!r}"
 
     def chosen(self, columns: Sequence[str]) -> list[int]:
         """Their places, by names or by numbers from 1."""
@@ -73,10 +77,13 @@ class Columns:
             if len(texts):
                 num_numbers, cells = int((~np.isnan(values)).sum()), set(column)
                 if must or len(texts) <= num_numbers or is_amount(cells, decimal):
-                    cell = column[texts[0]]
+                    cell, twice = column[texts[0]], ""
+                    first = not texts[0] and len(texts) == 1 and self.sheet.headings
+                    if first and not any(map(str.isdigit, cell)):
+                        twice = " (is it a second line of names? then remove it)"
                     raise InputError(
-                        f"{self.place(texts[0], i)}: {brief(cell.strip(), 60)!r} is not a number; "
-                        f"{advice(cell, decimal)}"
+                        f"{self.place(texts[0], i)}: {brief(cell.strip(), 60)!r} is not a number"
+                        f"{twice}; {advice(cell, decimal)}"
                     )
                 return None, described(cells, num_numbers)
         infinite = np.flatnonzero(np.isinf(values))
@@ -107,9 +114,11 @@ class Columns:
                 left[i] = f"constant ({constant:g})"
             else:
                 found[i] = values
-        for i in [i for i in found if self._numbers_the_rows(i, found[i])][: len(found) - 1]:
-            first = int(found.pop(i)[0])
-            left[i] = f"numbers the rows, {first} to {first + self.sheet.num_rows - 1}"
+        for i in list(found):
+            reason = self._no_measure(i, found[i])
+            if reason and len(found) > 1:
+                left[i] = reason
+                del found[i]
         if not found:
             what = ", ".join(f"{brief(self.names[i], 30)!r} is {left[i]}" for i in sorted(left))
             if not what:
@@ -117,21 +126,27 @@ class Columns:
             raise InputError(f"no column of numbers to fit: {brief(what, 160)}")
         return found, self._told(left)
 
-    def _numbers_the_rows(self, i: int, values: np.ndarray) -> bool:
-        """Whether a column is an index, as pandas writes one, by its values and by its name."""
-        N, headings = len(values), self.sheet.headings
-        if self.sheet.lines is None and headings is None:
-            return False  # an array, which nobody writes an index into unasked
-        if headings is None:
-            named = i == 0 and N >= _FEW
+    def _no_measure(self, i: int, values: np.ndarray) -> str:
+        """What a column is by its values and its name if it is an index or a list of classes."""
+        headings, N = self.sheet.headings, len(values)
+        if headings is None:  # an array has no index unasked
+            is_index = i == 0 and self.sheet.lines is not None and N >= _FEW
         else:
-            named = headings[i].lower() in _INDEX or (i == 0 and not headings[i])
-        if not named or values[0] not in (0, 1):
-            return False
-        return np.array_equal(values, values[0] + np.arange(N))
+            is_index = headings[i].lower() in _INDEX or (i == 0 and not headings[i])
+        if is_index and values[0] in (0, 1) and np.array_equal(values, values[0] + np.arange(N)):
+            return f"numbers the rows, {values[0]:.0f} to {values[-1]:.0f}"
+        if headings is not None and headings[i].lower() in _CLASSES and not (values % 1).any():
+            classes = np.unique(values[~np.isnan(values)])
+            if 2 * len(classes) <= N:
+                return f"{len(classes):,} whole numbers, by its name classes and no measurements"
+        return ""
 
     def _told(self, left: dict[int, str]) -> list[str]:
         told = [f"left out {brief(self.names[i], 60)!r}: {left[i]}" for i in sorted(left)]
+        headings = self.sheet.headings or self.names
+        for i, (name, heading) in enumerate(zip(self.names, headings, strict=True), start=1):
+            if heading and name != heading:
+                told.append(f"column {i} is called {brief(name, 60)!r}: its name is there before")
         if len(told) > _MOST:
             told = [*told[: _MOST - 1], f"left out {len(told) - _MOST + 1:,} more columns as well"]
         return told

@@ -15,12 +15,11 @@ from gemjax.cli.files.dialect import check_given
 from gemjax.cli.files.sheet import Sheet, counted
 from gemjax.cli.files.table import read_text
 
-_UNREAD = {
-    **dict.fromkeys((".json", ".jsonl", ".ndjson"), "JSON"), **dict.fromkeys((".pkl", ".pickle"),
-    "a pickle, which could run anything"), ".mat": "MATLAB's", ".rds": "R's", ".rdata": "R's",
-    ".sav": "SPSS's", ".dta": "Stata's", ".h5": "HDF5", ".hdf5": "HDF5", ".zip": "packed",
-    ".bz2": "packed", ".xz": "packed", ".zst": "packed", ".pdf": "PDF", ".arff": "ARFF",
-}  # fmt: skip
+_UNREAD = frozenset(
+    [".json", ".jsonl", ".pkl", ".pickle", ".mat", ".rds", ".rdata", ".sav", ".dta", ".h5", ".hdf5",
+     ".pdf", ".arff", ".orc", ".joblib", ".pt"]
+)  # fmt: skip
+_PACKED = frozenset([".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz"])
 
 
 class Table(NamedTuple):
@@ -33,11 +32,12 @@ class Table(NamedTuple):
     lines: Sequence[int] | None  # per point its line, in a text file or a workbook
     num_rows: int  # rows of data in the file
     told: list[str]  # lines in the user's words
+    line: str = "row"  # what one of `lines` is called
 
     def place(self, path: Path, row: int, column: int) -> str:
         """Where a value is, for a message."""
-        at = f"row {self.rows[row] + 1}" if self.lines is None else f"line {self.lines[row]}"
-        return f"{path}: {at}, column {brief(self.names[column], 60)!r}"
+        at = self.rows[row] + 1 if self.lines is None else self.lines[row]
+        return f"{path}: {self.line} {at}, column {brief(self.names[column], 60)!r}"
 
 
 def read_table(
@@ -58,38 +58,44 @@ def read_table(
     and else refused. Raises `InputError` with one line that says what is wrong where.
     """
     delimiter, decimal = check_given(delimiter, decimal)
-    with reading(path):
-        sheet = _sheet(path, header, delimiter, decimal)
-        if not sheet.num_rows or not sheet.columns:
-            raise InputError(f"{path}: the file holds no data ({sheet.summary})")
-        try:
+    try:
+        with reading(path):
+            sheet = _sheet(path, header, delimiter, decimal)
+            if not sheet.num_rows or not sheet.columns:
+                raise InputError(f"the file holds no data ({sheet.shape}, {sheet.summary})")
             return _taken(Columns(sheet), columns, weights, drop_missing)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
+    except InputError as error:  # most of what is said here speaks of lines and columns alone
+        said = str(error)
+        whole = said if said.startswith(f"{path}: ") else f"{path}: {said}"
+        raise InputError(whole) from None
 
 
-def _sheet(
-    path: Path, header: bool | None, delimiter: str | None, decimal: str | None
-) -> Sheet:  # fmt: skip
+def _sheet(path: Path, header: bool | None, delimiter: str | None, decimal: str | None) -> Sheet:
     suffix = path.suffix.lower()
     if suffix in _UNREAD:
-        raise InputError(f"{path}: {_UNREAD[suffix]} is not read; save the table as .csv or .npy")
+        raise InputError(f"{suffix} is not read; save the table as .csv, .npy or .parquet")
+    if suffix in _PACKED:
+        raise InputError(f"{suffix} is not read; unpack it first, or pack it as .csv.gz")
     if suffix not in (".npy", ".npz", *binary.COLUMNS, *binary.SHEETS):
         return read_text(path, header, delimiter, decimal)
-    given = {"--delimiter": delimiter, "--decimal": decimal}
-    given |= {} if suffix in binary.SHEETS else {"--header": header}
-    for option, value in given.items():
-        if value is not None:
-            raise InputError(f"{path}: {option} is for text files, not for {suffix}")
+    if delimiter is not None:
+        raise InputError(f"--delimiter is for text files, not for {suffix}")
     if suffix in binary.SHEETS:
-        return binary.read_excel(path, header)
-    return binary.read_frame(path) if suffix in binary.COLUMNS else binary.read_numpy(path)
+        return binary.read_excel(path, header, decimal)
+    if header is not None:
+        raise InputError(f"--header and --no-header are for text files, not for {suffix}")
+    if suffix in binary.COLUMNS:
+        return binary.read_frame(path, decimal)
+    if decimal is not None:
+        raise InputError(f"--decimal is for text files, not for {suffix}")
+    return binary.read_numpy(path)
 
 
 def _taken(
     table: Columns, columns: Sequence[str] | None, weights: str | None, drop_missing: bool
 ) -> Table:
-    sheet, told = table.sheet, []
+    sheet = table.sheet
+    told: list[str] = []
     weighing = None if weights is None else table.chosen([weights])[0]
     if columns is None:
         found, told = table.useful(weighing)
@@ -118,7 +124,7 @@ def _taken(
     points = np.column_stack([values[rows] if lacking else values for values in found.values()])
     lines = sheet.lines
     if lines is not None and lacking:
-        lines = [lines[row] for row in rows]
+        lines = [lines[row] for row in rows.tolist()]
     heft = None
     if weighing is not None:
         heft = _weights(table, used[weighing], weighing)[rows]
@@ -128,8 +134,8 @@ def _taken(
     if sheet.doubt and columns is None:
         told.append(sheet.doubt)
     names = [table.names[i] for i in found]
-    told = [sheet.summary, *sheet.told, *told]
-    return Table(points, heft, names, rows, lines, sheet.num_rows, told)
+    told = [f"{sheet.shape}, {sheet.summary}", *sheet.told, *told]
+    return Table(points, heft, names, rows, lines, sheet.num_rows, told, sheet.line)
 
 
 def _missing(table: Columns, used: dict[int, np.ndarray]) -> tuple[np.ndarray, str]:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 from gemjax.cli.files.boundary import InputError, shown
 from gemjax.cli.files.cells import is_missing, real
 
-Row = tuple[int, list[str]]  # the number of its first line, and its fields
 ONE = "\x1f"  # in the place of a delimiter where a line is one field
 SPACE = " "  # any white space
 _WORDS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", SPACE: "spaces"}
@@ -22,6 +21,14 @@ _GIVEN = {
 _QUOTED = re.compile(r'"((?:[^"]|"")*)"(?=\s|$)|(\S+)')
 _WHOLE = re.compile(r"\s*[+-]?(?:0|[1-9][0-9]*)\s*")
 _NEITHER, _EITHER, _DECIMALS = range(3)
+_BLOCK = 10_000  # rows
+
+
+class Block(NamedTuple):
+    """Some rows, and the number of the first line of each."""
+
+    lines: list[int]
+    rows: list[list[str]]
 
 
 class Dialect(NamedTuple):
@@ -48,28 +55,44 @@ def check_given(delimiter: str | None, decimal: str | None) -> tuple[str | None,
     if decimal not in (None, ".", ","):
         raise InputError(f'--decimal must be "." or ",", got {shown(decimal)}')
     if delimiter == "," == decimal:
-        raise InputError("--decimal , cannot be where --delimiter is a comma too")
+        raise InputError("--decimal ',' cannot be where --delimiter is a comma too")
     return delimiter, decimal
 
 
-def rows_of(lines: Iterable[str], delimiter: str, first: int, *, strict: bool) -> Iterator[Row]:
-    """The fields of lines that have some; `first` is the number of the first line."""
+def blocks_of(lines: Iterable[str], delimiter: str, first: int, *, strict: bool) -> Iterator[Block]:
+    """The rows of lines, without those that are blank; `first` is the number of the first line.
+
+    In blocks, of which only the fields are kept: a million rows as lists would busy the collector.
+    """
+    block = Block([], [])
+    for start, row in _rows(lines, delimiter, first, strict):
+        if len(row) > 1 or (row and (not row[0] or row[0].strip())):
+            block.lines.append(start)
+            block.rows.append(row)
+            if len(block.rows) == _BLOCK:
+                yield block
+                block = Block([], [])
+    if block.rows:
+        yield block
+
+
+def rows_of(lines: Iterable[str], delimiter: str, first: int = 1) -> Block:
+    """The rows of few lines, as well as they can be read."""
+    blocks = [*blocks_of(lines, delimiter, first, strict=False), Block([], [])]
+    return blocks[0]
+
+
+def _rows(
+    lines: Iterable[str], delimiter: str, first: int, strict: bool
+) -> Iterator[tuple[int, list[str]]]:
     if delimiter == SPACE:
         for i, line in enumerate(lines, start=first):
-            if line.strip():
-                quoted = '"' in line
-                yield (
-                    i,
-                    [a.replace('""', '"') or b for a, b in _QUOTED.findall(line)]
-                    if (quoted)
-                    else line.split(),
-                )
+            yield i, _words(line) if '"' in line else line.split()
         return
     reader, start = csv.reader(lines, delimiter=delimiter, strict=strict), first
     try:
         for row in reader:
-            if len(row) > 1 or (row and (row[0].strip() or not row[0])):
-                yield start, row
+            yield start, row
             start = first + reader.line_num
     except csv.Error as error:
         said = "a quote is never closed"
@@ -78,36 +101,49 @@ def rows_of(lines: Iterable[str], delimiter: str, first: int, *, strict: bool) -
         raise InputError(f"line {start}: {said}") from None
 
 
+def _words(line: str) -> list[str]:
+    """What white space parts, where quotes may hold some."""
+    return [quoted.replace('""', '"') or word for quoted, word in _QUOTED.findall(line)]
+
+
 def trimmed(row: list[str], width: int) -> list[str]:
     """A row without the empty fields that it has more than others, as trailing delimiters make."""
     return row[:width] if len(row) > width and not any(map(str.strip, row[width:])) else row
 
 
-def recognise(lines: Sequence[str], delimiter: str | None, decimal: str | None) -> Dialect:
-    """The dialect that fits the first lines; what is given is not asked for."""
+def recognise(
+    lines: Sequence[str], delimiter: str | None, decimal: str | None, *, whole: bool
+) -> Dialect:
+    """The dialect that fits the first lines, `whole` if all; what is given is not asked for."""
     if delimiter is not None:
         return Dialect(delimiter, decimal or ("." if delimiter == "," else None))
-    candidates = [c for c in "\t;,|" if c != decimal] + [SPACE]
-    tables = {c: [row for _, row in rows_of(lines, c, 1, strict=False)] for c in candidates}
+    quoted = decimal != "," or '"' in "".join(lines)  # decimals in quotes may be parted by commas
+    candidates = [c for c in "\t;,|" if c != "," or quoted] + [SPACE]
+    tables = {c: rows_of(lines, c).rows for c in candidates}
+    if not whole:  # the last may go on
+        tables = {c: rows[:-1] for c, rows in tables.items()}
     fits = {c: _share(rows, c, decimal) for c, rows in tables.items() if _fits(rows, c)}
     best = max(fits, key=lambda c: fits[c], default=None)
     if best is None:  # the first that most lines have
         there = {c: _most_have(rows) for c, rows in tables.items() if c != SPACE}
         best = max(there, key=lambda c: there[c])
         best = best if there[best] > 0.5 else ONE
+    rows = tables.get(",", [])
+    if best == "," and len(rows[0]) == 1 and _halves(rows[1:]) != _NEITHER:
+        best = ONE  # a heading of decimals
     if best != ",":
         return Dialect(best, decimal)
-    told = _halves(tables[","]) if decimal is None else _NEITHER
-    pairs = max(map(len, tables[","])) == 2
+    told = _halves(rows) if decimal is None else _NEITHER
+    pairs = max(map(len, rows)) == 2
     if told == _DECIMALS and pairs:
-        return Dialect(ONE, ",")
+        return Dialect(ONE, None)
     if told == _DECIMALS:
         raise InputError(
             "line 1 looks like decimals with a comma that are parted by commas too; write them "
             "with a point, or give the columns names in line 1"
         )
-    what = f"read as {len(tables[','][0])} columns of whole numbers"
-    more = "take --decimal ," if pairs else "write them with a point"
+    what = f"read as {len(rows[0])} columns of whole numbers"
+    more = "take --decimal ','" if pairs else "write them with a point"
     doubt = f"{what}; if these are decimals with a comma, {more}" if told == _EITHER else ""
     return Dialect(",", decimal or ".", doubt)
 
@@ -132,8 +168,8 @@ def _share(rows: list[list[str]], delimiter: str, decimal: str | None) -> float:
 
 
 def _most_have(rows: list[list[str]]) -> float:
-    """The share of rows that have as many fields as most, 0 if the first two have one field."""
-    if max(map(len, rows[:2]), default=1) < 2:
+    """The share of rows that have as many fields as most, 0 if most have one."""
+    if not rows:
         return 0.0
     width, times = Counter(map(len, rows)).most_common(1)[0]
     return times / len(rows) if width > 1 else 0.51 * (len(rows[0]) > 1)

@@ -24,14 +24,20 @@ _HEAD = 2**12  # bytes
 _NO_TEXT = frozenset(range(32)) - frozenset(b"\t\n\r\f\x0b\x1a\x1b")
 
 
+def size_of(path: Path) -> int:
+    """Bytes of a file, unpacked."""
+    if path.suffix.lower() != ".gz":
+        return path.stat().st_size
+    check_unpacked(path, map(len, _chunks(path)))
+    return sum(map(len, _chunks(path)))
+
+
 def encoding_of(path: Path) -> tuple[str, str]:
     """The encoding of a text file, and what a user should know of it."""
-    if path.suffix.lower() == ".gz":
-        check_unpacked(path, map(len, _chunks(path)))
     head = next(_chunks(path), b"")[:_HEAD]
     for magic, what in _OTHERS.items():
         if head.startswith(magic):
-            raise InputError(f"{path}: is {what}, not text: give it the name that says so")
+            raise InputError(f"is {what}, not text: give it the name that says so")
     for mark, name in _MARKS.items():
         if head.startswith(mark):
             with_mark = "UTF-8 with a byte order mark" if name == "utf-8-sig" else name.upper()
@@ -43,7 +49,7 @@ def encoding_of(path: Path) -> tuple[str, str]:
     if (wrong := _wrong(path, "utf-8")) is None:
         return "utf-8", ""
     if _NO_TEXT & set(head) or _wrong(path, "cp1252") is not None:
-        raise InputError(f"{path}: byte {wrong} is no text in UTF-8; save the file as UTF-8")
+        raise InputError(f"byte {wrong} is no text in UTF-8; save the file as UTF-8")
     return "cp1252", "Latin-1 (not UTF-8: if names look wrong, save the file as UTF-8)"
 
 
@@ -55,9 +61,7 @@ def opened(path: Path, encoding: str) -> IO[str]:
 
 def _checked(path: Path, encoding: str) -> str:
     if (wrong := _wrong(path, encoding)) is not None:
-        raise InputError(
-            f"{path}: byte {wrong} is no text in {encoding.upper()}; save the file as UTF-8"
-        )
+        raise InputError(f"byte {wrong} is no text in {encoding.upper()}; save the file as UTF-8")
     return encoding
 
 

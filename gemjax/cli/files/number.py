@@ -11,8 +11,10 @@ import contextlib
 def real(text: str) -> float | None:
     """A number with a decimal point, or nan or inf; None where the text is something else."""
     if text.isascii() and "_" not in text:
-        with contextlib.suppress(ValueError):
+        try:
             return float(text)
+        except ValueError:
+            return None
     return None
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from gemjax.cli.files.boundary import InputError, brief
 from gemjax.cli.files.cells import is_missing, real, signs
-from gemjax.cli.files.dialect import Row, trimmed
+from gemjax.cli.files.dialect import Block, trimmed
 from gemjax.cli.files.header import has_header
-from gemjax.cli.files.sheet import Sheet, counted, heading, summary
+from gemjax.cli.files.sheet import Sheet, counted, heading
 
 _HEAD = 1000  # rows by which a header is recognised
 
 
 def arranged(
-    rows: list[Row],
+    blocks: Iterable[Block],
     header: bool | None,
     decimal: str | None,
     *,
@@ -24,52 +26,102 @@ def arranged(
 ) -> Sheet:
     """The columns of rows, and what names them: the first row, or a comment above it.
 
-    With `row_names` the first row may lack the name of the first column, as R writes tables.
+    With `row_names` the first row may lack the name of the first column, as R writes tables. Lines
+    are called `line`.
     """
-    told, num_lines = [], len(rows)
-    while len(rows) > 1 and len(rows[-1][1]) > 1 and not any(map(str.strip, rows[-1][1])):
-        rows.pop()
-    if num_lines > len(rows):
-        told.append(f"left out {counted(num_lines - len(rows), 'empty row')} at the end")
-    width, trailing = _width([row for _, row in rows])
-    if trailing:
-        told.append("left out an empty column at the end, which has no name")
-    top, fields = rows[0][0], trimmed(rows[0][1], width)
-    if row_names and len(fields) == width - 1 and header is not False:
-        fields = ["", *fields]
-    if len(fields) != width:
-        raise InputError(
-            f"{line} {top} has {counted(len(fields), 'field')} where most after it have {width}; "
-            "remove it if it is a title"
-        )
-    body = [row for _, row in rows[1 : _HEAD + 1]]
+    rest = iter(blocks)
+    first = next(rest)
+    told = _without_titles(first, line)
+    top, fields = first.lines[0], _first(first, row_names and header is not False, line)
+    width, body = len(fields), first.rows[1 : _HEAD + 1]
     named = has_header(fields, body, decimal) if header is None else header
     headings, where = None, "no header"
     if named:
         headings, where = [heading(field) for field in fields], f"names from {line} {top}"
-        if all(real(field, decimal) is not None for field in fields) and header is None:
-            told.append(f"took {line} {top} for names; if it is data, take --no-header")
+        if header is None and all(real(field, decimal) is not None for field in fields):
+            told.append(f"took {line} {top} for names; take --no-header if it is data")
+        del first.lines[0], first.rows[0]
     elif header is None and comment and len(comment) == width and _are_names(comment):
         headings, where = [heading(field) for field in comment], "names from the comment above"
-    rows = rows[named:]
-    for number, row in rows:
-        if len(trimmed(row, width)) != width:
-            raise InputError(f"{line} {number} has {len(row)} fields where the first has {width}")
-    columns = [list(column) for column in zip(*(row[:width] for _, row in rows), strict=True)]
-    lines = [number for number, _ in rows]
-    decimal, example = _decimal(columns, lines, decimal, line)
-    what = summary(len(rows), width, where) + example
-    columns = columns or [[] for _ in fields]
-    return Sheet(headings, columns, len(rows), what, lines, decimal, told)
+    columns: list[list[str]] = [[] for _ in fields]
+    lines: list[int] = []
+    for block in itertools.chain([first], rest):
+        cells = zip(*_even(block, width, line), strict=True)
+        for column, more in zip(columns, cells, strict=False):  # none of a block without rows
+            column.extend(more)
+        lines += block.lines
+    told += _without_ends(columns, lines, headings)
+    sign, example = decimal_sign(columns, lines, decimal, line)
+    return Sheet(headings, columns, len(lines), where + example, lines, line, sign, told)
 
 
-def _width(rows: list[list[str]]) -> tuple[int, bool]:
-    """How many fields a row has, and whether one more at the end is always empty."""
-    widths = Counter(map(len, rows[1:] or rows))
-    width = len(rows[0]) if len(rows[0]) in widths else widths.most_common(1)[0][0]
-    trailing = width > 1 and len(rows[0]) >= width - 1
-    trailing = trailing and not any("".join(row[width - 1 :]).strip() for row in rows)
-    return width - trailing, trailing
+def _without_titles(first: Block, line: str) -> list[str]:
+    """Leaves out lines of one field above a table of several columns."""
+    told = []
+    filled = [sum(map(bool, map(str.strip, row))) for row in first.rows[: _HEAD + 1]]
+    usual = Counter(filled).most_common(1)[0][0]
+    while usual > 2 and filled[0] == 1 and first.rows[0][0].strip():
+        told.append(f"left out {line} {first.lines[0]}, a title: {brief(first.rows[0][0], 60)}")
+        del first.lines[0], first.rows[0], filled[0]
+    return told
+
+
+def _first(block: Block, row_names: bool, line: str) -> list[str]:
+    """The first row, with as many fields as the others have."""
+    body = block.rows[1 : _HEAD + 1]
+    width = _width(block.rows[0], body)
+    fields = trimmed(block.rows[0], width)
+    if len(fields) == width - 1 and body:
+        if not any(row[-1].strip() for row in body if len(row) == width):
+            return [*fields, ""]
+        if row_names:
+            return ["", *fields]
+    if len(fields) != width:
+        raise InputError(
+            f"{line} {block.lines[0]} has {counted(len(fields), 'field')} where most after it have "
+            f"{width}; remove it if it is a title"
+        )
+    return fields
+
+
+def _width(first: list[str], body: list[list[str]]) -> int:
+    """How many fields the rows have: as many as the first where another has so many too."""
+    widths = Counter(map(len, body or [first]))
+    return len(first) if len(first) in widths else widths.most_common(1)[0][0]
+
+
+def _even(block: Block, width: int, line: str) -> list[list[str]]:
+    """Rows of equal lengths."""
+    if {*map(len, block.rows)} <= {width}:
+        return block.rows
+    rows = [trimmed(row, width) for row in block.rows]
+    for number, row in zip(block.lines, rows, strict=True):
+        if len(row) != width:
+            raise InputError(
+                f"{line} {number} has {counted(len(row), 'field')} where the first has {width}"
+            )
+    return rows
+
+
+def _without_ends(
+    columns: list[list[str]], lines: list[int], headings: list[str] | None
+) -> list[str]:
+    """Leaves out what trailing delimiters and cleared cells of Excel leave at the ends."""
+    told, blank = [], 0
+    while len(columns) > 1 and len(lines) > 1 and not any(c[-1].strip() for c in columns):
+        blank += 1
+        lines.pop()
+        for column in columns:
+            column.pop()
+    if blank:
+        told.append(f"left out {counted(blank, 'empty row')} at the end")
+    nameless = headings is None or not headings[-1]
+    if len(columns) > 1 and lines and nameless and not "".join(columns[-1]).strip():
+        columns.pop()
+        if headings:
+            headings.pop()
+        told.append("left out an empty column at the end, which has no name")
+    return told
 
 
 def _are_names(fields: list[str]) -> bool:
@@ -78,8 +130,8 @@ def _are_names(fields: list[str]) -> bool:
     )
 
 
-def _decimal(
-    columns: list[list[str]], lines: list[int], decimal: str | None, line: str
+def decimal_sign(
+    columns: Sequence[list[str]], lines: Sequence[int], decimal: str | None, line: str
 ) -> tuple[str, str]:
     """The decimal sign of a file, and an example of a comma, where it does not part fields."""
     if decimal is not None:
@@ -93,7 +145,7 @@ def _decimal(
         (i, point), (j, comma) = found["."], found[","]
         raise InputError(
             f"{line} {i} has decimals with a point ({brief(point, 30)}), {line} {j} with a comma "
-            f"({brief(comma, 30)}); say which is right with --decimal . or --decimal ,"
+            f"({brief(comma, 30)}); say which is right: --decimal '.' or --decimal ','"
         )
     if "," not in found:
         return ".", ""

@@ -14,11 +14,18 @@ class Sheet(NamedTuple):
     headings: list[str] | None  # as they are written, "" where one is empty; None without a header
     columns: Sequence[np.ndarray | list[str]]
     num_rows: int
-    summary: str  # how the file was read
-    lines: Sequence[int] | None = None  # per row its line, where the file is a text
+    summary: str  # how that was read
+    lines: Sequence[int] | None = None  # per row its line, where the file has lines
+    line: str = "row"  # what one is called
     decimal: str | None = "."  # in texts: ".", "," or, of None, whichever is there
     told: Sequence[str] = ()  # what was decided on the way
     doubt: str = ""  # where it may be meant otherwise, unless columns are chosen
+
+    @property
+    def shape(self) -> str:
+        """Its size in words."""
+        rows, columns = counted(self.num_rows, "row"), counted(len(self.columns), "column")
+        return f"{rows} of {columns}"
 
     @property
     def names(self) -> list[str]:
@@ -51,8 +58,3 @@ def heading(text: str) -> str:
 def counted(number: int, what: str) -> str:
     """1 row, 2 rows."""
     return f"{number:,} {what}{'s' * (number != 1)}"
-
-
-def summary(num_rows: int, width: int, names: str) -> str:
-    """What was read."""
-    return f"{counted(num_rows, 'row')} of {counted(width, 'column')}, {names}"
