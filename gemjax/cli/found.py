@@ -47,14 +47,22 @@ def components(model: Model) -> tuple[list[str], Iterator[list[str]]]:
         header.append(own_name(name, header))
     header = [own_name("cluster", header), own_name("weight", header), *header]
     deviations = np.sqrt(np.einsum("nii->ni", matrices))
-    values = [np.asarray(mixture.weights)[:, None], np.asarray(mixture.means), deviations]
-    table = np.concatenate([*values, matrices[:, first, second][:, : len(pairs)]], axis=1)
+    covariances = matrices[:, first, second][:, : len(pairs)]
     assert isinstance(model.found, gj.Selection)
-    cluster = np.asarray(model.found.cluster).tolist()
+    columns = zip(
+        np.asarray(model.found.cluster).tolist(), np.asarray(mixture.weights)[:, None],
+        np.asarray(mixture.means), deviations, covariances, strict=True,
+    )  # fmt: skip
+    # Means keep all their digits: they may be far from the origin.
     rows = (
-        [str(c), *(f"{value:.9g}" for value in row)] for c, row in zip(cluster, table, strict=True)
+        [str(c), *_texts(weight), *_texts(mean, 15), *_texts(deviation), *_texts(covariance)]
+        for c, weight, mean, deviation, covariance in columns
     )
     return header, rows
+
+
+def _texts(values: np.ndarray, digits: int = 9) -> list[str]:
+    return [f"{value:.{digits}g}" for value in values]
 
 
 def summary(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len, chop_cells, set_cell_size
 
 from gemjax.cli.files.boundary import brief
 
@@ -40,7 +39,16 @@ def lines(summary: dict[str, Any], folder: Path) -> list[str]:
 
 
 def _wrapped(text: str, first: str = "", rest: str = "") -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent=first, subsequent_indent=rest)
+    """Lines of at most so many cells: of some alphabets a letter takes two."""
+    out, line = [], first
+    for word in text.split():
+        for part in chop_cells(word, _WIDTH - len(rest)):
+            gap = "" if line in (first, rest) else " "
+            if cell_len(line + gap + part) > _WIDTH:
+                out.append(line)
+                line, gap = rest, ""
+            line += gap + part
+    return [*out, line]
 
 
 def _read(summary: dict[str, Any]) -> list[str]:
@@ -221,7 +229,7 @@ def _results(summary: dict[str, Any], folder: Path) -> list[str]:
         "  figures/criteria.png  how good other numbers of components are",
         "  figures/tree.png      which components were merged, and at what cost",
         "  labels.csv            each row's cluster, and how sure that is",
-        "  components.csv        centres, spreads and weights; summary.json has all numbers",
+        "  components.csv        centres, spreads and weights (and all in summary.json)",
         f"New rows: gemjax predict {brief(folder, 200)} NEW.csv",
     ]
 
