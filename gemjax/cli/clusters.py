@@ -28,6 +28,7 @@ from gemjax.cli.results import Arrays
 from gemjax.cli.study.settings import TargetTable
 
 _aside = ThreadPoolExecutor(1)
+_MOST_DRAWN = 400_000  # coordinates
 _NAP = 0.02  # seconds, after which Ctrl-C is heard
 # What the library's arguments are called on the command line.
 _OPTIONS = {
@@ -128,7 +129,8 @@ def _labels(table: Table, assigned: Assigned) -> Iterator[Sequence[Any]]:
 
 def _drawn(table: Table) -> Arrays:
     """The points of the pictures: not more than one can see."""
-    step = -(-len(table.points) // record.MOST_DRAWN)
+    N, d = table.points.shape
+    step = -(-N // max(record.MOST_DRAWN, _MOST_DRAWN // d))
     arrays = {"points": table.points[::step]}
     if table.weights is not None:
         arrays["point_weights"] = table.weights[::step]

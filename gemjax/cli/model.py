@@ -130,9 +130,9 @@ def assign(model: Model, points: np.ndarray) -> Assigned:
     """
     centre, scale = spreads(model.mixture)
     inside = moved(model.mixture, -centre / scale, 1 / scale)
-    found: Any = model.found
-    if isinstance(found, gj.Selection):
-        found = dataclasses.replace(found, mixture=inside)
+    found: Any = inside
+    if isinstance(model.found, gj.Selection):
+        found = dataclasses.replace(model.found, mixture=inside)
     shift = float(np.sum(np.log(scale)))
     parts: list[Assigned] = []
     whole = min(len(points), _ROWS)
@@ -140,15 +140,21 @@ def assign(model: Model, points: np.ndarray) -> Assigned:
         rows = (points[first : first + _ROWS] - centre) / scale
         # Filled up, so that nothing is compiled for the last rows.
         block = jnp.asarray(np.pad(rows, ((0, whole - len(rows)), (0, 0)), mode="edge"))
-        if isinstance(found, gj.Selection):
-            shares = np.asarray(found.probabilities(block))
-        else:
-            shares = np.asarray(gj.responsibilities(inside, block))
-        log = np.asarray(gj.log_density(inside, block)) - shift
-        label = shares.argmax(axis=1)
-        best = shares[np.arange(whole), label]
-        parts.append(Assigned(*(values[: len(rows)] for values in (label, best, log))))
+        label, best, log = (np.asarray(values)[: len(rows)] for values in _assigned(found, block))
+        parts.append(Assigned(label, best, log - shift))
     return Assigned(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+@jax.jit
+def _assigned(
+    found: gj.Selection | gj.Mixture, points: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """One program: each of its own would take its time to compile."""
+    if isinstance(found, gj.Selection):
+        mixture, shares = found.mixture, found.probabilities(points)
+    else:
+        mixture, shares = found, gj.responsibilities(found, points)
+    return jnp.argmax(shares, axis=1), jnp.max(shares, axis=1), gj.log_density(mixture, points)
 
 
 def ranks(model: Model, log_density: np.ndarray) -> np.ndarray:

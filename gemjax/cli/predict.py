@@ -82,13 +82,12 @@ def lines(told: dict[str, Any]) -> list[str]:
     """What is said of it on the terminal."""
     counts = [f"{c}: {k:,}" for c, k in enumerate(told["num_rows_of_labels"]) if k]
     listed = ", ".join(counts[:12]) + (f" and {len(counts) - 12} more" if counts[12:] else "")
-    used, rows, unusual = told["num_rows_used"], told["num_rows"], told["num_unusual"]
-    of = "" if used == rows else f"{used:,} of "
+    reading, unusual = told["reading"], told["num_unusual"]
     return [
-        f"{brief(Path(told['data']).name, 60)}: {of}{rows:,} row{'s' * (rows != 1)}",
-        *(f"  {brief(line, 200)}" for line in told["reading"]),
+        f"{brief(Path(told['data']).name, 60)}: {brief(reading[0], 200)}",
+        *(f"  {brief(line, 200)}" for line in reading[1:]),
         f"rows per cluster: {listed}",
-        f"{unusual:,} less likely than all but {told['unusual_below']:.1%} of what the model "
-        "expects (density_rank)",
+        f"unusual rows, less likely than {1 - told['unusual_below']:.1%} of what the model expects: "
+        f"{unusual:,} (see density_rank)",
         f"labels in {brief(told['out'], 200)}",
     ]

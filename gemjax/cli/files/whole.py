@@ -82,7 +82,7 @@ _CLUSTER = {
 }
 _FAMILY = {"family": "family", "num_components": "count", "best_criterion": "number"}
 _CLUSTERS = {
-    "data": "text", "columns": ["text"], "reading": "texts", "is_weighted": "flag",
+    "data": "text", "columns": ["text"], "reading": ["text"], "is_weighted": "flag",
     "is_sampled": "flag",
     "scaling": {"is_scaled": "flag", "ratio": "number"}, "family": "family", "status": "text",
     "components_asked_for": "count or none", "doubtful_below": "number", "agree": "flag",
