@@ -87,7 +87,7 @@ def lines(told: dict[str, Any]) -> list[str]:
         f"{brief(Path(told['data']).name, 60)}: {brief(reading[0], 200)}",
         *(f"  {brief(line, 200)}" for line in reading[1:]),
         f"rows per cluster: {listed}",
-        f"unusual rows, less likely than {1 - told['unusual_below']:.1%} of what the model expects: "
+        f"unusual rows, less likely than {1 - told['unusual_below']:.1%} of what is expected: "
         f"{unusual:,} (see density_rank)",
         f"labels in {brief(told['out'], 200)}",
     ]

@@ -91,7 +91,7 @@ def test_columns_that_tell_clusters_apart_are_those_shown():
         ({"num_born": 1}, "1 component too rare for the sample"),
         ({"num_rows": 210}, "200 of 210 rows"),
         ({"is_weighted": True}, "weighted"),
-        ({}, "7 lie between clusters"),
+        ({}, "7 rows between clusters"),
         ({}, "all of the 5 others"),
         ({}, "is worse (by 7.0"),
         ({}, "round, all of one size once the columns are scaled"),

@@ -13,11 +13,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 import gemjax as gj
+from gemjax.cli.files.boundary import brief
 from gemjax.cli.report.canvas import COLOURS, new_axes, new_figure, plain
 from gemjax.cli.report.directions import Directions, discriminant, ellipse
 
 MOST_POINTS = 6_000  # that are drawn one by one
 _SHARE = 0.9  # of a component's points, that its ellipse holds
+_NAME, _ROOM = 22, 28  # letters of a name beside a panel, and of all that has room there
 _SPACING = 0.045  # of a panel: numbers closer than that would touch
 _PALETTE = COLOURS[:6]  # without black, which is for numbers
 
@@ -44,7 +46,7 @@ def clusters(
         _panel(axes, selection, points, _labels(selection, points), unchanged, (0, 1))
         axes.set(xlabel=names[0], ylabel=names[1])
     else:
-        figure = _matrix(selection, points, names if columns else None)
+        figure = _matrix(selection, points, columns)
     title = _title(selection, num_points or len(points))
     if len(figure.axes) == 1:
         figure.axes[0].set_title(title)
@@ -176,7 +178,7 @@ def _numbers(axes: Any, places: np.ndarray, xlim: Any, ylim: Any) -> None:
             )  # fmt: skip
 
 
-def _matrix(selection: gj.Selection, points: np.ndarray, columns: list[str] | None) -> Figure:
+def _matrix(selection: gj.Selection, points: np.ndarray, columns: Sequence[str] | None) -> Figure:
     """Every pair of up to four discriminant directions."""
     mixture = selection.mixture
     n, d = mixture.means.shape
@@ -207,14 +209,17 @@ def _matrix(selection: gj.Selection, points: np.ndarray, columns: list[str] | No
     return figure
 
 
-def _meant(found: Directions, points: np.ndarray, columns: list[str]) -> list[str]:
-    """For each direction the two columns that go with it most, and their correlations."""
+def _meant(found: Directions, points: np.ndarray, columns: Sequence[str]) -> list[str]:
+    """For each direction the two columns that go with it most, and their correlations; below each
+    other where they are long."""
     d = len(columns)
     both = np.concatenate([points, found.of(points)], axis=1)
     with np.errstate(invalid="ignore"):
         together = np.nan_to_num(np.corrcoef(both.T)[:d, d:])
     most = np.argsort(-np.abs(together), axis=0, kind="stable")[:2].T
-    return [
-        ", ".join(f"{columns[a]} {together[a, i]:+.1f}" for a in pair)
-        for i, pair in enumerate(most)
-    ]
+    told = []
+    for i, pair in enumerate(most):
+        both_names = [f"{brief(columns[a], _NAME)} {together[a, i]:+.1f}" for a in pair]
+        gap = ", " if sum(map(len, both_names)) <= _ROOM else "\n"
+        told.append(plain(both_names[0]) + gap + plain(both_names[1]))
+    return told

@@ -115,6 +115,8 @@ def _clusters(record: Record) -> Iterator[tuple[str, Figure]]:
                 record.summary["num_rows_used"],
             ),
         )  # fmt: skip
+    if record.summary["components_asked_for"] is not None:
+        return  # there was no number to choose
     yield "criteria", selection_figures.criteria(found, sampled=record.summary["is_sampled"])
     yield "tree", selection_figures.tree(found)
 

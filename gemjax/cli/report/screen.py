@@ -15,6 +15,10 @@ _WIDTH = 79
 _MOST_CLUSTERS = 10
 _NAME = 14  # cells of a column's name in the table
 _MOST_LISTED = 6  # columns that are named one by one
+_CHOICE = (  # pictures of how the number was chosen
+    "  figures/criteria.png  how good other numbers of components are",
+    "  figures/tree.png      which components were merged, and at what cost",
+)
 # Per family its words for several columns, and for one.
 FORMS = {
     "EII": ("round, all of one size", "all of one width"),
@@ -108,7 +112,7 @@ def _table(summary: dict[str, Any]) -> Iterator[str]:
     room = (_WIDTH - 26) // (_NAME + 2)
     apart = share @ (centres - share @ centres) ** 2 / np.maximum(share @ widths**2, 1e-300)
     shown = sorted(np.argsort(-apart, kind="stable")[:room].tolist())
-    cells = [_cell(brief(names[i], 60)) for i in shown]
+    cells = [_cell(brief(names[i], _NAME - 2)) for i in shown]
     yield f"{'':2}cluster{'rows':>9}{'share':>8}" + "".join(f"  {cell}" for cell in cells)
     for one in clusters[:_MOST_CLUSTERS]:
         values = _aligned(centres[:, shown], one["cluster"])
@@ -120,12 +124,11 @@ def _table(summary: dict[str, Any]) -> Iterator[str]:
     if left > 0:
         rest = sum(one["num_rows"] for one in clusters[_MOST_CLUSTERS:])
         yield f"{'':2}and {left} more with {rest:,} rows: see components.csv"
-    what = (
-        "centres"
-        if len(shown) == len(names)
-        else (f"centres, in the {len(shown)} of {len(names)} columns that differ most")
-    )
-    yield f"{'':2}({what})"
+    some = len(shown) < len(names)
+    what = f"centres, in the {len(shown)} of {len(names)} columns that differ most" * some
+    cut = "; ".join(brief(names[i], 60) for i in shown)
+    cut = f": {cut}" * any(cell_len(brief(names[i], 60)) > _NAME for i in shown)
+    yield from _wrapped(f"({what or 'centres'}{cut})", "  ", "  ")
 
 
 def _aligned(centres: np.ndarray, row: int) -> list[str]:
@@ -154,7 +157,8 @@ def _sure(summary: dict[str, Any]) -> Iterator[str]:
     if summary["num_clusters"] > 1:
         yield (
             f"Rows: {used - doubtful:,} of {used:,} belong to their cluster with a probability of "
-            f"{below:g} or more" + (f"; {doubtful:,} lie between clusters." if doubtful else ".")
+            f"{below:g} or more"
+            + (f"; {_counted(doubtful, 'row')} between clusters." if doubtful else ".")
         )
     if summary["components_asked_for"] is None:
         yield _second_opinion(summary)
@@ -226,8 +230,7 @@ def _results(summary: dict[str, Any], folder: Path) -> list[str]:
     return [
         f"Results in {brief(folder, 200)} ({seconds:.0f} s on {device})",
         "  figures/clusters.png  the rows and their clusters",
-        "  figures/criteria.png  how good other numbers of components are",
-        "  figures/tree.png      which components were merged, and at what cost",
+        *_CHOICE[: len(_CHOICE) * (summary["components_asked_for"] is None)],
         "  labels.csv            each row's cluster, and how sure that is",
         "  components.csv        centres, spreads and weights (and all in summary.json)",
         f"New rows: gemjax predict {brief(folder, 200)} NEW.csv",
@@ -235,7 +238,8 @@ def _results(summary: dict[str, Any], folder: Path) -> list[str]:
 
 
 def _listed(names: Sequence[str], most: int = _MOST_LISTED) -> str:
-    return ", ".join(brief(name, 40) for name in names[:most]) + ", ..." * (len(names) > most)
+    more = f" and {len(names) - most} more" * (len(names) > most)
+    return ", ".join(brief(name, 40) for name in names[:most]) + more
 
 
 def _counted(number: int, what: str) -> str:
