@@ -40,9 +40,10 @@ def test_bad_input_to_fit(data, tmp_path, capsys):
     refused(capsys, ["fit", data, *more, "--weights", "y"], "non-negative")
     refused(capsys, ["fit", data, *more, "--colums", "x"], "--colums")
     (tmp_path / "flat.csv").write_text("a,b\n1,7\n2,7\n")
-    refused(capsys, ["fit", tmp_path / "flat.csv", *more], "'b' is constant (7)")
+    both = ["--columns", "a,b"]
+    refused(capsys, ["fit", tmp_path / "flat.csv", *more, *both], "'b' is constant (7)")
     (tmp_path / "ragged.csv").write_text("a,b\n1,7\n2\n")
-    refused(capsys, ["fit", tmp_path / "ragged.csv", *more], "line 3 has 1 fields")
+    refused(capsys, ["fit", tmp_path / "ragged.csv", *more], "line 3 has 1 field where")
     (tmp_path / "empty.csv").write_text("")
     refused(capsys, ["fit", tmp_path / "empty.csv", *more], "the file is empty")
     assert not (tmp_path / "out").exists()

@@ -112,6 +112,33 @@ def test_bad_files(tmp_path):
         read_points(tmp_path / "data.csv", ["a", "1"])
 
 
+def test_files_that_are_no_text(tmp_path):
+    for name in ("data.json", "data.pkl", "data.mat", "data.zip"):
+        (tmp_path / name).write_bytes(b"x,y\n1,2\n")
+        with pytest.raises(InputError, match=f"{name[5:]} is not read; "):
+            read_table(tmp_path / name)
+    path = tmp_path / "data.npz"
+    np.savez(path, points=TABLE, labels=np.arange(3), names=np.array(["a", "b"]))
+    assert read_table(path).points.tolist() == TABLE.tolist()
+    np.savez(path, a=TABLE, b=TABLE, c=np.arange(3))
+    with pytest.raises(InputError, match="holds the arrays a, b, c, 2 of them tables"):
+        read_table(path)
+    whole = path.read_bytes()
+    for content in (whole[:300], b"PK\x03\x04junk", whole[:200] + b"\xff" + whole[201:]):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"data\.npz: "):
+            read_table(path)
+    np.save(tmp_path / "data.npy", np.array([[1.0, np.nan], [2, 3], [4, 5]]))
+    assert read_table(tmp_path / "data.npy", drop_missing=True).rows.tolist() == [1, 2]
+    for option in ({"delimiter": ";"}, {"decimal": ","}, {"header": True}):
+        with pytest.raises(InputError, match=r"text files, not for \.npy"):
+            read_table(tmp_path / "data.npy", **option)
+    (tmp_path / "DATA.TSV.GZ").write_bytes(
+        gzip.compress("\n".join(line.format("\t") for line in LINES).encode())
+    )
+    assert read_table(tmp_path / "DATA.TSV.GZ").points.tolist() == TABLE.tolist()
+
+
 def test_columns_to_fit_vary(tmp_path):
     with pytest.raises(InputError, match=r"column 'b' is constant \(7\).*--columns"):
         check_varies(tmp_path, np.array([[1.0, 7.0], [2.0, 7.0]]), ["a", "b"])

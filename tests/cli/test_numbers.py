@@ -40,7 +40,8 @@ def test_decimal_commas_that_look_like_columns(tmp_path):
 
 
 COLUMNS = [
-    "x,y\n3,14\n2,71\n", "3,1.4\n2,71\n", "3,-14\n2,71\n", "01,02\n02,03\n", "1,2,3\n4,5,6\n",
+    "x,y\n3,14\n2,71\n", "3,1.4\n2,71\n", "3,-14\n2,71\n", "01,02\n02,03\n", "1, 2\n3, 4\n",
+    "1,2,3\n4,5,6\n",
 ]  # fmt: skip
 
 

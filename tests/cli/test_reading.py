@@ -1,7 +1,5 @@
 """Tables as people have them: each is read as it is meant, and told, or refused in one line."""
 
-import gzip
-
 import numpy as np
 import pytest
 
@@ -51,6 +49,7 @@ SAME = {  # ways to write XY, under the names x and y
     "text": "name,x,y\nA,1.5,2\nB,3,4.25\n",
     "a comma in a text": 'name,x,y\n"A, B",1.5,2\n"C\nD",3,4.25\n',
     "dates": "day,x,y\n2020-01-02,1.5,2\n2020-01-03,3,4.25\n",
+    "moments": "at;x;y\n2020-01-02T10:30Z;1,5;2\n2020-01-02T10:45Z;3;4,25\n",
     "times": "at;x;y\n10:30;1,5;2\n10:45;3;4,25\n",
     "logical": "x,y,ok\n1.5,2,True\n3,4.25,False\n",
     "constant": "x,c,y\n1.5,7,2\n3,7,4.25\n",
@@ -62,7 +61,8 @@ TOLD = {  # words that must be said of some
     "trailing delimiters": "empty column", "empty rows": "2 empty rows", "UTF-16": "UTF-16",
     "mark": "byte order mark", "pandas": "'column 1': numbers the rows, 0 to 1",
     "numbered": "'ID': numbers the rows, 1 to 2", "text": "'name': text, 2 values",
-    "dates": "'day': dates", "times": "'at': dates or times", "logical": "'ok': True/False",
+    "dates": "'day': dates", "times": "'at': dates or times",
+    "moments": "'at': dates or times", "logical": "'ok': True/False",
     "constant": "'c': constant (7)", "empty column": "'z': empty",
     "titles": "line 2, a title: of mine", "NumPy's header": "names from the comment above",
 }  # fmt: skip
@@ -127,6 +127,9 @@ def test_what_is_given_is_not_asked_of_the_file(tmp_path):
     for delimiter in ("", "ab", "1", '"'):
         with pytest.raises(InputError, match="--delimiter must be one of"):
             read(tmp_path, "x,y\n", delimiter=delimiter)
+    with pytest.raises(InputError, match="have no ';' and are parted by commas"):
+        read(tmp_path, "x,y\n1,2\n3,4\n", delimiter=";")
+    assert read(tmp_path, "x\n1,5\n2,5\n", delimiter=";").points.tolist() == [[1.5], [2.5]]
     with pytest.raises(InputError, match="--decimal must be"):
         read(tmp_path, "x,y\n", decimal=":")
     with pytest.raises(InputError, match="cannot be where --delimiter is a comma"):
@@ -201,6 +204,8 @@ REFUSED = {
     "x;y\n1.5;2\n3,5;4\n": ["line 2 has decimals with a point (1.5), line 3 with a comma (3,5)"],
     "x,y\n5 cm,2\n6 cm,3\n7 cm,4\n": ["line 2, column 'x': '5 cm'", "without units"],
     "x,y\n5%,2\n6%,3\n7.5%,4\n": ["'5%'", "without units"],
+    "x,y\n1.5D-3,2\n2.5D2,3\n1.0D0,5\n": ["'1.5D-3'", "write numbers as -1.5e-3"],
+    "x,y\n\u22121.5,2\n\u22122.5,3\n": ["'\u22121.5'", "write numbers as -1.5e-3"],
     "x,y\ncm,kg\n1,2\n3,5\n": ["line 2, column 'x': 'cm'", "second line of names"],
     "1.0x,2.5\n3.5,4.5\n5,6\n": ["line 1, column 'x1': '1.0x'"],
     "x,y\n1,1e400\n2,3\n": ["line 2, column 'y': 1e400 is too large"],
@@ -219,6 +224,8 @@ REFUSED = {
     b"\xff\xfex\x00,\x00y": ["save the file as UTF-8"],
     b"PK\x03\x04": ["Excel", "the name that says so"], b"\x1f\x8b\x08": ["gzip"],
     b"PAR1": [".parquet"],
+    b'[{"x": 1}]': ["JSON", "save the table as .csv"],
+    b"<html><table>": ["HTML"],
 }  # fmt: skip
 
 
@@ -269,26 +276,11 @@ def test_what_comes_late_in_a_long_file(tmp_path, odd):
     assert list(table.lines)[:2] == [3, 4]
 
 
-def test_files_that_are_no_text(tmp_path):
-    for name in ("data.json", "data.pkl", "data.mat", "data.zip"):
-        (tmp_path / name).write_bytes(b"x,y\n1,2\n")
-        with pytest.raises(InputError, match=f"{name[5:]} is not read; "):
-            read_table(tmp_path / name)
-    path = tmp_path / "data.npz"
-    np.savez(path, points=np.array(XY), labels=np.arange(2), names=np.array(["a", "b"]))
-    assert read_table(path).points.tolist() == XY
-    np.savez(path, a=np.array(XY), b=np.array(XY), c=np.arange(2))
-    with pytest.raises(InputError, match="holds the arrays a, b, c, 2 of them tables"):
-        read_table(path)
-    whole = path.read_bytes()
-    for content in (whole[:300], b"PK\x03\x04junk", whole[:200] + b"\xff" + whole[201:]):
-        path.write_bytes(content)
-        with pytest.raises(InputError, match=r"data\.npz: "):
-            read_table(path)
-    np.save(tmp_path / "data.npy", np.array([[1.0, np.nan], [2, 3], [4, 5]]))
-    assert read_table(tmp_path / "data.npy", drop_missing=True).rows.tolist() == [1, 2]
-    for option in ({"delimiter": ";"}, {"decimal": ","}, {"header": True}):
-        with pytest.raises(InputError, match=r"text files, not for \.npy"):
-            read_table(tmp_path / "data.npy", **option)
-    (tmp_path / "DATA.TSV.GZ").write_bytes(gzip.compress(b"x\ty\n1.5\t2\n3\t4.25\n"))
-    assert read_table(tmp_path / "DATA.TSV.GZ").points.tolist() == XY
+def test_what_memory_does_not_hold(tmp_path, monkeypatch):
+    """Plain numbers take no more than the text; other fields, as texts, many times more."""
+    monkeypatch.setattr("gemjax.cli.files.table.available", lambda: 2000)
+    plain = "x,y\n" + "".join(f"{i}.5,{i * i}\n" for i in range(50))
+    assert read(tmp_path, plain).num_rows == 50
+    for text in (plain.replace("\n", ",a\n"), plain * 4):
+        with pytest.raises(InputError, match=r"too large to be read as text; save it as \.npy"):
+            read(tmp_path, text)

@@ -21,9 +21,11 @@ _AMOUNT = r"[+-]?(?:[0-9]+(?:[.,][0-9]+)*|[.,][0-9]+)"
 _UNIT = re.compile(
     rf"\s*(?:{_AMOUNT}\s*([^\W\d_][\w²³/%°.]{{0,9}}|[%°‰€$£¥])|([€$£¥])\s*{_AMOUNT})\s*"
 )
+_ODD = re.compile(r"\s*(?:[\u2212\u2013][0-9.,]+|[+-]?[0-9]*\.[0-9]*[dD][+-]?[0-9]+)\s*")
 _DATE = re.compile(
     r"\s*(?:[0-9]{4}[-/.][0-9]{1,2}[-/.][0-9]{1,2}([T ].*)?|[0-9]{1,2}([-/.])[0-9]{1,2}\2[0-9]{2,4}"
-    r"( .*)?|[0-9]{1,2}:[0-9]{2}(:[0-9.]+)?)\s*"
+    r"( .*)?|[0-9]{1,2}:[0-9]{2}(:[0-9.]+)?)\s*",
+    re.IGNORECASE,
 )
 
 
@@ -92,23 +94,24 @@ def advice(cell: str, decimal: str | None) -> str:
         what = "write numbers without underscores"
     elif decimal == "," and number.real(cell) is not None:
         what = "write decimals with a comma, as --decimal ',' says"
+    elif _ODD.fullmatch(cell):
+        what = "write numbers as -1.5e-3, with a hyphen and e"
     elif _UNIT.fullmatch(cell):
         what = "write numbers without units"
     return f"{what}, or choose columns of numbers with --columns"
 
 
 def is_amount(cells: set[str], decimal: str | None) -> bool:
-    """Whether texts are numbers after all, with one unit or with separators of thousands.
+    """Whether texts are numbers after all, with one unit or in a way that is not read.
 
     `cells` are the different ones of a column.
     """
     shapes, units = 0, set()
     for cell in cells:
-        found = None if _DATE.fullmatch(cell) else _UNIT.fullmatch(cell)
-        if found:
-            units.add(found[1] or found[2])
-        elif _THOUSANDS.fullmatch(cell) or _COMMA.fullmatch(cell):
+        if any(form.fullmatch(cell) for form in (_THOUSANDS, _COMMA, _ODD)):
             shapes += 1
+        elif (found := _UNIT.fullmatch(cell)) and not _DATE.fullmatch(cell):
+            units.add(found[1] or found[2])
         elif real(cell, decimal) is None and not is_missing(cell):
             return False
     return bool(shapes) if not units else len(units) == 1 and len(cells) > 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,7 +24,7 @@ _MOST = 12  # columns of which one by one is said why they are left out
 
 
 class Columns:
-    """The columns of a sheet as numbers, each read once and only where it is asked for."""
+    """The columns of a sheet as numbers."""
 
     def __init__(self, sheet: Sheet) -> None:
         self.sheet, self.names = sheet, sheet.names
@@ -37,9 +38,10 @@ class Columns:
     def chosen(self, columns: Sequence[str]) -> list[int]:
         """Their places, by names or by numbers from 1."""
         names, headings = self.names, self.sheet.headings or self.names
+        times = Counter(headings)
         places = {str(i + 1): i for i in range(len(names))} | {n: i for i, n in enumerate(names)}
         for column in columns:
-            if headings.count(column) > 1:
+            if times[column] > 1:
                 where = [str(i + 1) for i, name in enumerate(headings) if name == column]
                 raise InputError(
                     f"{len(where)} columns are called {brief(column, 60)!r}; give their numbers, "
@@ -154,5 +156,8 @@ class Columns:
 
 def is_constant(values: np.ndarray) -> float | None:
     """The only value there is, None if there are several, or none."""
+    first = values[:_FEW][~np.isnan(values[:_FEW])]
+    if len(first) and (first != first[0]).any():
+        return None
     there = values[~np.isnan(values)]
     return float(there[0]) if len(there) and (there == there[0]).all() else None

@@ -116,6 +116,14 @@ def recognise(
 ) -> Dialect:
     """The dialect that fits the first lines, `whole` if all; what is given is not asked for."""
     if delimiter is not None:
+        fitting = None
+        if not any(map(str.isspace if delimiter == SPACE else delimiter.__eq__, "".join(lines))):
+            fitting = recognise(lines, None, decimal, whole=whole)
+        if fitting is not None and fitting.delimiter != ONE:
+            raise InputError(
+                f"its first lines have no {shown(delimiter)} and are {fitting.words}; leave "
+                "--delimiter out"
+            )
         return Dialect(delimiter, decimal or ("." if delimiter == "," else None))
     quoted = decimal != "," or '"' in "".join(lines)  # decimals in quotes may be parted by commas
     candidates = [c for c in "\t;,|" if c != "," or quoted] + [SPACE]
@@ -129,8 +137,8 @@ def recognise(
         best = max(there, key=lambda c: there[c])
         best = best if there[best] > 0.5 else ONE
     rows = tables.get(",", [])
-    if best == "," and len(rows[0]) == 1 and _halves(rows[1:]) != _NEITHER:
-        best = ONE  # a heading of decimals
+    if best == "," and len(rows[0]) == 1 and _are_decimals(rows[1:]):
+        best = ONE
     if best != ",":
         return Dialect(best, decimal)
     told = _halves(rows) if decimal is None else _NEITHER
@@ -175,6 +183,12 @@ def _most_have(rows: list[list[str]]) -> float:
     return times / len(rows) if width > 1 else 0.51 * (len(rows[0]) > 1)
 
 
+def _are_decimals(rows: list[list[str]]) -> bool:
+    """Whether lines below a heading are numbers with a decimal comma, each as a whole."""
+    lines = (",".join(row) for row in rows)
+    return all(is_missing(line) or real(line, ",") is not None for line in lines)
+
+
 def _halves(rows: list[list[str]]) -> int:
     """Whether fields parted by commas are numbers' whole parts and their decimals in turn.
 
@@ -187,7 +201,7 @@ def _halves(rows: list[list[str]]) -> int:
             return _NEITHER
         if (len(row) % 2 and width != 2) or not all(map(_WHOLE.fullmatch, row[::2])):
             return _NEITHER
-        if not all(field.strip().isascii() and field.strip().isdigit() for field in row[1::2]):
+        if not all(field.isascii() and field.isdigit() for field in row[1::2]):
             return _NEITHER
         if any(field.startswith("0") and len(field) > 1 for field in row[1::2]):
             told = _DECIMALS

@@ -16,9 +16,10 @@ _MARKS = {  # at the start of a file, the longer ones first
 }  # fmt: skip
 _OTHERS = {
     b"PK\x03\x04": "a zip archive or an Excel file (.xlsx, .npz)", b"PAR1": "a .parquet file",
-    b"\x93NUMPY": "a .npy file", b"\x1f\x8b": "packed with gzip (.gz)", b"\xd0\xcf\x11\xe0":
-    "an old Excel file (.xls)", b"ARROW1": "a .feather file", b"%PDF": "a PDF",
-    b"\x89HDF": "an HDF5 file", b"BZh": "packed with bzip2", b"\xfd7zXZ": "packed with xz",
+    b"\x93NUMPY": "a .npy file", b"\x1f\x8b": "what gzip has packed (.gz)", b"ARROW1": "a .feather "
+    "file", b"\xd0\xcf\x11\xe0": "an old Excel file (.xls)", b"%PDF": "a PDF", b"<": "HTML or XML",
+    b"[{": "JSON", b"{": "JSON", b"\x89HDF": "an HDF5 file", b"BZh": "what bzip2 has packed",
+    b"\xfd7zXZ": "what xz has packed",
 }  # fmt: skip
 _HEAD = 2**12  # bytes
 _NO_TEXT = frozenset(range(32)) - frozenset(b"\t\n\r\f\x0b\x1a\x1b")
@@ -37,7 +38,10 @@ def encoding_of(path: Path) -> tuple[str, str]:
     head = next(_chunks(path), b"")[:_HEAD]
     for magic, what in _OTHERS.items():
         if head.startswith(magic):
-            raise InputError(f"is {what}, not text: give it the name that says so")
+            raise InputError(
+                f"holds {what} and no table in text; give it the name that says so, or save the "
+                "table as .csv"
+            )
     for mark, name in _MARKS.items():
         if head.startswith(mark):
             with_mark = "UTF-8 with a byte order mark" if name == "utf-8-sig" else name.upper()

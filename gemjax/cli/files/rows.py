@@ -12,7 +12,8 @@ from gemjax.cli.files.dialect import Block, trimmed
 from gemjax.cli.files.header import has_header
 from gemjax.cli.files.sheet import Sheet, counted, heading
 
-_HEAD = 1000  # rows by which a header is recognised
+_HEAD = 1000  # rows by which the number of fields is recognised
+_CELLS = 2**16  # cells by which a header is
 
 
 def arranged(
@@ -33,7 +34,7 @@ def arranged(
     first = next(rest)
     told = _without_titles(first, line)
     top, fields = first.lines[0], _first(first, row_names and header is not False, line)
-    width, body = len(fields), first.rows[1 : _HEAD + 1]
+    width, body = len(fields), first.rows[1 : max(3, _CELLS // len(fields))]
     named = has_header(fields, body, decimal) if header is None else header
     headings, where = None, "no header"
     if named:

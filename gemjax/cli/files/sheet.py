@@ -32,14 +32,14 @@ class Sheet(NamedTuple):
         """One of its own for each column, on one line, without what cannot be printed."""
         if self.headings is None:
             return column_names(len(self.columns))
-        names: list[str] = []
+        names: dict[str, None] = {}
         taken = set(self.headings)
         for i, heading in enumerate(self.headings, start=1):
             name = heading or f"column {i}"
             while name in names or (name != heading and name in taken):
                 name = f"{name}.{i}"
-            names.append(name)
-        return names
+            names[name] = None
+        return [*names]
 
 
 def column_names(d: int) -> list[str]:

@@ -19,7 +19,8 @@ from gemjax.cli.files.rows import arranged
 from gemjax.cli.files.sheet import Sheet, counted
 from gemjax.cli.process.memory import available
 
-_HEAD = 1000  # lines by which a file is recognised
+_HEAD = 1000  # lines by which a file is recognised, as long as
+_MOST = 2**18  # characters hold them
 _SEP = re.compile(r'"?sep=(.)"?[\r\n]*', re.IGNORECASE)
 
 
@@ -30,20 +31,22 @@ def read_text(path: Path, header: bool | None, delimiter: str | None, decimal: s
     encoding, letters = encoding_of(path)
     with opened(path, encoding) as file:
         before, lines = _preamble(file)
-        head = list(itertools.islice(lines, _HEAD))
+        head = _head(lines)
+        more = list(itertools.islice(lines, 1))
         if not head:
             raise InputError("the file is empty")
-        dialect = recognise(head, delimiter or before.delimiter, decimal, whole=len(head) < _HEAD)
+        dialect = recognise(head, delimiter or before.delimiter, decimal, whole=not more)
         arrange = functools.partial(
             arranged, header=header, decimal=dialect.decimal, comment=_comment(before, dialect),
             row_names=dialect.delimiter in (SPACE, "\t"),
         )  # fmt: skip
-        sheet = _plain(head, lines, dialect.delimiter, before.lines + 1, arrange)
+        rest = itertools.chain(more, lines)
+        sheet = _plain(head, rest, dialect.delimiter, before.lines + 1, arrange)
     if sheet is None:
         _check_size(size, 16)
         with opened(path, encoding) as file:
-            rest = itertools.islice(file, before.lines, None)
-            blocks = blocks_of(rest, dialect.delimiter, before.lines + 1, strict=True)
+            table = itertools.islice(file, before.lines, None)
+            blocks = blocks_of(table, dialect.delimiter, before.lines + 1, strict=True)
             sheet = arrange(blocks)
     doubt = dialect.doubt if sheet.headings is None else ""
     parted = "" if len(sheet.columns) == 1 else dialect.words
@@ -72,6 +75,16 @@ def _preamble(lines: Iterator[str]) -> tuple[_Before, Iterator[str]]:
             return before, itertools.chain([line], lines)
         before = before._replace(lines=before.lines + 1)
     return before, iter(())
+
+
+def _head(lines: Iterator[str]) -> list[str]:
+    head, size = [], 0
+    for line in lines:
+        head.append(line)
+        size += len(line)
+        if len(head) == _HEAD or (size > _MOST and len(head) > 1):
+            break
+    return head
 
 
 def _comment(before: _Before, dialect: Dialect) -> list[str] | None:
