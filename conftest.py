@@ -4,6 +4,7 @@ One file, test_float32.py, repeats the essentials in float32.
 """
 
 import atexit
+import importlib.util
 import os
 import shutil
 import signal
@@ -38,6 +39,15 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 2)  # for the tests of meshes
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+# Packages that a conversion is for, whose examples run where they are.
+OTHERS = {"gmmx": "gmmx", "numpyro": "numpyro", "ott": "ott", "tfp": "tensorflow_probability"}
+collect_ignore = [
+    f"gemjax/_exchange/{file}.py"
+    for file, package in OTHERS.items()
+    if importlib.util.find_spec(package) is None
+]
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,6 +1,6 @@
 """Gradient EM on over-parameterized Gaussian mixtures, in JAX."""
 
-from gemjax import covariance, hermite, initialize, rules, truth
+from gemjax import convert, covariance, hermite, initialize, rules, truth
 from gemjax._assess.certificate import Certificate, certificate
 from gemjax._assess.diagnosis import Diagnosis, Outcome, diagnose
 from gemjax._assess.distinct import num_distinct
@@ -70,6 +70,7 @@ __all__ = [
     "best",
     "certificate",
     "classical_em",
+    "convert",
     "covariance",
     "covers",
     "default_batch_size",

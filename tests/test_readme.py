@@ -60,7 +60,8 @@ def test_bash_fit_block_runs(tmp_path):
 
 
 def test_every_public_name_has_a_doctest():
-    for module in (gj, gj.covariance, gj.hermite, gj.initialize, gj.rules, gj.truth):
+    modules = (gj.convert, gj.covariance, gj.hermite, gj.initialize, gj.rules, gj.truth)
+    for module in (gj, *modules):
         names = [n for n in vars(module) if not n.startswith("_")]
         things = {n: getattr(module, n) for n in getattr(module, "__all__", names)}
         ours = {n: x for n, x in things.items() if getattr(x, "__module__", "")[:6] == "gemjax"}

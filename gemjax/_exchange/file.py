@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ def save(
       path: where to; taken as it is, whatever its suffix. A file that is there is replaced.
       thing: a `Mixture`, a `Selection`, or a single `Fit` whose mean rule has no state of its own;
         with a covariance of `gj.covariance`.
-      names: d names of the data's columns, kept as the array "names": `np.load(path)["names"]`.
+      names: d names of the data's columns, kept as the array "names": `np.load(path)["names"]`
+        reads them, where they were given.
 
     Raises:
       TypeError: another thing, a covariance of another class, a mean rule's state.
@@ -57,14 +59,13 @@ def save(
             f"thing must be a Mixture, a Selection or a Fit, got {type(thing).__name__}"
         )
     thing = checked(thing)
-    mixture = thing if isinstance(thing, Mixture) else thing.mixture
     held = {
         "gemjax_format": np.asarray(FORMAT),
         "record": np.asarray(type(thing).__name__),
         **flat(thing),
     }
     if names is not None:
-        held["names"] = _texts(names, mixture.means.shape[1])
+        held["names"] = _texts(names, _mixture(thing).means.shape[1])
     _write(Path(os.path.realpath(path)), held)
 
 
@@ -99,23 +100,25 @@ def load(path: str | os.PathLike[str]) -> Any:
         try:
             held = _read(file)
             thing = checked(rebuilt(_record(held), held))
+            if "names" in held:
+                _texts(held["names"].tolist(), _mixture(thing).means.shape[1])
         except Exception as error:  # zlib's, zipfile's, tokenize's, recursion ...
             lines = str(error).splitlines() or [type(error).__name__]
             reason = f"{lines[0][:200]}{_advice(held)}"
             raise ValueError(
-                f"{os.fspath(path)}: must be a file of gj.save, not damaged: {reason}"
+                f"{os.fspath(path)}: cannot be read as a file of gj.save: {reason}"
             ) from error
     return thing
 
 
 def _read(file: Any) -> dict[str, np.ndarray]:
     """All arrays of a .npz file that unpacks to no more than data do."""
-    loaded = np.load(file, allow_pickle=False)
-    if not isinstance(loaded, np.lib.npyio.NpzFile):
-        raise ValueError("it is one array, no .npz")
-    with loaded:
+    if not zipfile.is_zipfile(file):
+        raise ValueError("it is no .npz, or not the whole of one")
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as loaded:
         most = max(_MOST_BYTES, _MOST_RATIO * os.fstat(file.fileno()).st_size)
-        if sum(entry.file_size for entry in loaded.zip.infolist()) > most:  # type: ignore
+        if sum(entry.file_size for entry in loaded.zip.infolist()) > most:
             raise ValueError(f"it unpacks to more than {_MOST_RATIO} times its size, as no data do")
         return {name: loaded[name] for name in loaded.files}
 
@@ -140,6 +143,10 @@ def _advice(held: dict[str, np.ndarray]) -> str:
     if not lost or jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         return ""
     return "; its float64 was read as float32: jax_enable_x64 keeps it"
+
+
+def _mixture(thing: Any) -> Mixture:
+    return thing if isinstance(thing, Mixture) else thing.mixture
 
 
 def _texts(names: Sequence[str], d: int) -> np.ndarray:

@@ -109,7 +109,7 @@ def flat(record: Any, prefix: str = "") -> dict[str, np.ndarray]:
                 )
             held |= flat(value, f"{path}.")
         elif field == "mean_state":
-            if value != ():
+            if type(value) is not tuple or value:
                 raise TypeError(
                     f"{path} must be empty to be saved: this mean rule carries a state of its "
                     "own; save the fit's `mixture`"

@@ -22,7 +22,7 @@ FOLDERS = [
     "_reduce",
     "_exchange",
 ]
-PUBLIC = ["covariance", "hermite", "initialize", "rules", "truth"]
+PUBLIC = ["convert", "covariance", "hermite", "initialize", "rules", "truth"]
 
 
 def name(path):

@@ -55,6 +55,17 @@ def test_the_right_number_and_family(found):
     np.testing.assert_allclose(total, 1, rtol=1e-6)
 
 
+def test_it_predicts_the_same_after_saving(found, tmp_path):
+    points, _, selection = found
+    gj.save(tmp_path / "model.npz", selection)
+    loaded = gj.load(tmp_path / "model.npz")
+    assert jax.tree.structure(loaded) == jax.tree.structure(selection)
+    for a, b in zip(jax.tree.leaves(loaded), jax.tree.leaves(selection), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(loaded.predict(points), selection.predict(points))
+
+
 @pytest.mark.parametrize(("matrices", "name"), [(LONG, "EEE"), (ANY, "VVV")])
 def test_elongated_clusters(matrices, name, found):
     points, labels = mixture_of(matrices, MEANS, 400)
