@@ -92,7 +92,7 @@ def _summary(
         "dim": d,
         "num_components": point.model.num_components,
         "scale": point.target.scale,
-        "num_active": int((weights >= point.solver.active_weight).sum()),
+        "num_active": int((weights >= point.solver.active_weight * weights.max()).sum()),
         "loss_nats_per_point": float(at.units.loss_to_data(float(found.loss[0]))),
         "duality_gap": jsonable(fit.history.duality_gap[0, -1]),
         "gradient_norm": jsonable(fit.history.gradient_norm[0, -1]),

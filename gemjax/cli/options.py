@@ -13,10 +13,12 @@ from typing import Annotated, Any
 
 import typer
 
+import gemjax as gj
 from gemjax.cli.clusters import Settings
 from gemjax.cli.files import number
 from gemjax.cli.files.boundary import InputError
 from gemjax.cli.study.config import Config, build
+from gemjax.cli.study.settings import start_settings
 from gemjax.cli.study.values import FIELDS, HINTS
 
 
@@ -102,7 +104,6 @@ _FIT: dict[str, tuple[Any, ...]] = {
     "escape": ("solver.escape", "Where the fit stalls, insert a component that pays."),
     "certificate": ("report.certificate", "Do not ask how much the fit could still gain.", True),
 }
-# fmt: on
 # The options of `gemjax fit` as its help shows them; those of `_NOISE` need --scale.
 _NEED, _NOISE = "What you may need", "When the noise is known (research)"
 _PANELS: dict[str, tuple[str, ...]] = {
@@ -110,17 +111,12 @@ _PANELS: dict[str, tuple[str, ...]] = {
     "How the table is read": ("delimiter", "decimal"),
     "The rest": ("criterion", "seed", "precision", "json", "quiet", "no_figures", "no_cache"),
     _NOISE: (
-        "scale",
-        *(
-            name
-            for name in _FIT
-            if name not in ("components", "columns", "weights", "precision", "seed", "scale")
-        ),
-        "labels",
-        "responsibilities",
-        "device_request",
+        "scale", "on_disk", "init", "rank", "seeds", "iterations", "tolerance", "mean_rule",
+        "monotone", "step_size", "weight_rule", "weight_steps", "escape", "certificate", "labels",
+        "responsibilities", "device_request",
     ),
 }
+# fmt: on
 _WITHOUT_SCALE = ("family", "criterion")
 _READ: tuple[tuple[Any, Any], ...] = ((int, number.integer), (float, number.real))
 # Those that other commands have, too, are declared one by one.
@@ -163,6 +159,15 @@ def knows_scale(context: typer.Context, given: dict[str, Any]) -> bool:
             )
     if is_known and given["components"] is None:
         raise InputError("--scale needs --components: how many are to be fitted")
+    init, rule, step = (given[name] for name in ("init", "mean_rule", "step_size"))
+    if (
+        given["rank"] is not None
+        and init in gj.initialize.STARTS
+        and "rank" not in start_settings(init)
+    ):
+        raise InputError(f"--rank is for --init spectral or tensor, got --init {init}")
+    if is_known and rule in ("em", "gradient") and isinstance(step, int | float) and step > 1:
+        raise InputError(f"--step-size must be at most 1 with --mean-rule {rule}, got {step:g}")
     return is_known
 
 

@@ -28,6 +28,8 @@ def test_bad_input_to_fit(data, tmp_path, capsys):
     refused(capsys, ["fit", data, *more, "--step-size", -1], "--step-size must be greater than 0")
     refused(capsys, ["fit", data, *more, "--init", "spectral"], "--init spectral needs --rank")
     refused(capsys, ["fit", data, *more, "--init", "magic"], "magic")
+    refused(capsys, ["fit", data, *more, "--rank", 1], "--rank is for --init spectral or tensor")
+    refused(capsys, ["fit", data, *more, "--step-size", 2], "--step-size must be at most 1", "em")
     refused(
         capsys, ["fit", data, *more, "--init", "from_mixture"], "[truth]", "--init from_mixture"
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
 
 import gemjax as gj
@@ -95,6 +96,9 @@ def _figures(record: Record) -> Iterator[tuple[str, Figure]]:
     elif _have(record, *(f"history_{name}" for name in _CONVERGENCE)):
         done = record.summary["num_iterations"]
         history = {name: record.grid[0][f"history_{name}"][0, :done] for name in _CONVERGENCE}
+        told = record.summary["components"]  # whose units are the data's, as those of its loss
+        units = gj.Units(np.zeros(len(told["columns"])), told["scale"])
+        history["loss"] = units.loss_to_data(history["loss"])
         yield "convergence", fit_figures.convergence(history)
     if record.components.keys() >= set(_COMPONENTS):
         told = record.summary["components"]
