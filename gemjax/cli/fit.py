@@ -127,7 +127,11 @@ def _certificate(at: Case, found: gj.Certificate) -> dict[str, Any]:
 def _write_assignments(
     at: Case, mixture: gj.Mixture, out: Path, labels: bool, responsibilities: bool
 ) -> None:
-    """labels.csv: per point the row (from 0) of components.csv; responsibilities.npy: (N, n)."""
+    """Writes what a component's points are.
+
+    labels.csv has per point its row of the file, from 1, and that of components.csv, from 0;
+    responsibilities.npy is (N, n).
+    """
     N, n = at.target.shape[0], len(mixture.means)
     nearest = np.empty(N, np.int64)
     with contextlib.ExitStack() as files:
@@ -145,4 +149,6 @@ def _write_assignments(
             if table is not None:
                 table.write(block.tobytes())
     if labels:
-        write_csv(out / "labels.csv", ["label"], [[label] for label in nearest.tolist()])
+        numbers = np.arange(N) if at.rows is None else at.rows
+        pairs = zip((numbers + 1).tolist(), nearest.tolist(), strict=True)
+        write_csv(out / "labels.csv", ["row", "label"], pairs)

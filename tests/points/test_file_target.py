@@ -157,7 +157,7 @@ def test_gemjax_fit_of_a_file_on_disk(tmp_path):
         mass = table[side, 2].sum()
         assert mass == pytest.approx(0.5, abs=1e-3)
         np.testing.assert_allclose(table[side, 2] @ table[side, :2] / mass, centre, atol=0.05)
-    labels = rows(out / "labels.csv")[:, 0].astype(int)
+    labels = rows(out / "labels.csv")[:, 1].astype(int)
     assert left[labels[:200]].all()
     assert not left[labels[200:]].any()
     assert np.load(out / "responsibilities.npy").shape == (400, 4)

@@ -120,7 +120,8 @@ def certificate_lines(found: dict[str, Any], columns: Sequence[str], advice: str
     verdict = "birth-optimal" if found["birth_optimal"] else f"not birth-optimal, {advice}"
     usable = ""
     if not found["npmle_usable"]:
-        usable = f" (of no use: {_number(found['npmle_points'])} far points make it up)"
+        few = _number(found["npmle_points"])
+        usable = f" (of no use: {few} far point{'s' * (few != '1')} make it up)"
     gain, price, weights, npmle = (
         _number(found[key]) for key in ("birth_gain", "birth_price", "duality_gap", "npmle_gap")
     )
