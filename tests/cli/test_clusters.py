@@ -127,6 +127,7 @@ def test_draw_draws_the_same(fitted, tmp_path, capsys):
     assert (done.returncode, done.stderr) == (0, "")
     assert pictures(copy) == before
     assert "3 CLUSTERS" in done.stdout
+    assert all(f"figures/{name}.png" in done.stdout for name in before)
     assert "cost $_$ [/red]" in done.stdout
 
 

@@ -15,10 +15,11 @@ _WIDTH = 79
 _MOST_CLUSTERS = 10
 _NAME = 14  # cells of a column's name in the table
 _MOST_LISTED = 6  # columns that are named one by one
-_CHOICE = (  # pictures of how the number was chosen
-    "  figures/criteria.png  how good other numbers of components are",
-    "  figures/tree.png      which components were merged, and at what cost",
-)
+_PICTURES = {
+    "clusters": "the rows and their clusters",
+    "criteria": "how good other numbers of components are",
+    "tree": "which components were merged, and at what cost",
+}
 # Per family its words for several columns, and for one.
 FORMS = {
     "EII": ("round, all of one size", "all of one width"),
@@ -227,12 +228,15 @@ def _other_forms(summary: dict[str, Any]) -> str:
 def _results(summary: dict[str, Any], folder: Path) -> list[str]:
     """What to look at."""
     device, seconds = summary["device"], summary["wall_seconds"]
+    files = {f"figures/{name}.png": what for name, what in _PICTURES.items()}
+    files = {name: what for name, what in files.items() if (folder / name).exists()}
+    files |= {
+        "labels.csv": "each row's cluster, and how sure that is",
+        "components.csv": "centres, spreads and weights (and all in summary.json)",
+    }
     return [
         f"Results in {brief(folder, 200)} ({seconds:.0f} s on {device})",
-        "  figures/clusters.png  the rows and their clusters",
-        *_CHOICE[: len(_CHOICE) * (summary["components_asked_for"] is None)],
-        "  labels.csv            each row's cluster, and how sure that is",
-        "  components.csv        centres, spreads and weights (and all in summary.json)",
+        *(f"  {name:22}{what}" for name, what in files.items()),
         f"New rows: gemjax predict {brief(folder, 200)} NEW.csv",
     ]
 
