@@ -25,6 +25,7 @@ from gemjax._families.spectrum import (
     factor,
     inverse_factor,
     is_floored,
+    least_deviation,
     least_eigenvalue,
     log_determinant,
     raised,
@@ -100,7 +101,7 @@ class Full(Covariance):
         return jnp.asarray(self.covariances)
 
     def least_deviation(self) -> jax.Array:
-        return jnp.sqrt(jnp.min(least_eigenvalue(self.covariances)))
+        return least_deviation(jnp.asarray(self.covariances))
 
     def reach(self, means: jax.Array, radius: jax.Array) -> jax.Array:
         logs = log_determinant(factor(self.covariances))

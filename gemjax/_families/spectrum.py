@@ -56,6 +56,12 @@ def least_eigenvalue(matrices: jax.Array) -> jax.Array:
     return 1 / jnp.sum(inverse * inverse, axis=(-2, -1))
 
 
+def least_deviation(matrices: jax.Array) -> jax.Array:
+    """() the smallest standard deviation of covariances in any direction."""
+    least = jnp.min(jnp.linalg.eigvalsh(matrices))
+    return jnp.sqrt(jnp.maximum(least, jnp.finfo(least.dtype).tiny))
+
+
 def is_floored(matrices: jax.Array, floor: Any) -> jax.Array:
     """(…) bool, whether an eigenvalue is the floor, or below, up to rounding."""
     eye = identity_like(matrices)

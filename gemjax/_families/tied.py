@@ -23,6 +23,7 @@ from gemjax._families.spectrum import (
     factor,
     inverse_factor,
     is_floored,
+    least_deviation,
     least_eigenvalue,
     log_determinant,
     raised,
@@ -94,7 +95,7 @@ class Tied(Covariance):
         return jnp.broadcast_to(jnp.asarray(self.covariance), (n, d, d))
 
     def least_deviation(self) -> jax.Array:
-        return jnp.sqrt(least_eigenvalue(self.covariance))
+        return least_deviation(jnp.asarray(self.covariance))
 
     def reach(self, means: jax.Array, radius: jax.Array) -> jax.Array:
         farthest = radius + jnp.sqrt(jnp.max(jnp.sum(means * means, axis=1)))
@@ -103,10 +104,7 @@ class Tied(Covariance):
     def maximise(
         self, means: jax.Array, mass: jax.Array, moments: jax.Array, total: jax.Array | None = None
     ) -> Self:
-        assert total is not None
-        d = means.shape[1]
-        about = jnp.sum(about_means(means, mass, moments[:, :d]), axis=0)
-        fitted = (symmetric(total, d) + about) / jnp.sum(mass)
+        fitted = within(means, mass, moments, total)
         return dataclasses.replace(self, covariance=raised(fitted, self.floor))
 
     def floored(self, n: int) -> jax.Array:
@@ -137,3 +135,13 @@ class Tied(Covariance):
     @classmethod
     def nearest(cls, matrices: jax.Array, weights: jax.Array, floor: Any) -> Self:
         return cls(jnp.sum(weights[:, None, None] * matrices, axis=0), floor)
+
+
+def within(
+    means: jax.Array, mass: jax.Array, moments: jax.Array, total: jax.Array | None
+) -> jax.Array:
+    """(d, d) E[(x − μ)(x − μ)ᵀ] within the components."""
+    assert total is not None
+    d = means.shape[1]
+    about = jnp.sum(about_means(means, mass, moments[:, :d]), axis=0)
+    return (symmetric(total, d) + about) / jnp.sum(mass)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from gemjax._assess.certificate import Certificate
 from gemjax._base.records import Mixture, Status
-from gemjax._families.constrained import Kind
+from gemjax._families.kind import Kind
 from gemjax._reduce.criteria import Settings, by_height, num_parameters
 from gemjax._reduce.descent import Level, Merges
 from gemjax._reduce.growth import Complete

@@ -11,9 +11,10 @@ import numpy as np
 
 from gemjax._base import arrays
 from gemjax._base.records import Mixture
-from gemjax._families.constrained import AXES, NUMBERS
+from gemjax._families.constrained import serving
 from gemjax._families.diagonal import SharedDiagonal
 from gemjax._families.full import Full
+from gemjax._families.kind import AXES, NUMBERS, Kind
 from gemjax._families.registry import FAMILIES
 from gemjax._points.blocks import as_blocks
 from gemjax._points.target import Target
@@ -21,24 +22,27 @@ from gemjax._reduce import stages
 from gemjax._reduce.answer import Chosen, answer, level_chosen
 from gemjax._reduce.descent import Level
 from gemjax._reduce.growth import Points, complete, grow
+from gemjax._reduce.restarts import restarted
 from gemjax._reduce.stages import Compared, Pieces, Settings, better
-from gemjax._reduce.standard import in_slots, slots_for, standard, standardised
+from gemjax._reduce.standard import in_slots, own_spreads, slots_for, standard, standardised
 from gemjax._reduce.unions import clusters
 
 SAMPLE = 10_000  # points that the stages before the last see at most
 MOST = 320  # components to begin with, at most
 _HELD_OUT = 3  # every third point
+_QUICKLY = 6  # one of so many components is merged at a time, to where a known number begins
 
 
 class Setup(NamedTuple):
     """What is asked for, static: families by name, fewest and most components, the pieces to begin
-    with, the criterion, and the number of starts."""
+    with, the criterion, the number of starts, and of others where the number is known."""
 
     names: tuple[str, ...]
     wanted: tuple[int, int]
     pieces: int
     criterion: str
     starts: int
+    restarts: int
 
 
 def choose(target: Target, key: jax.Array, setup: Setup) -> Chosen:
@@ -64,7 +68,7 @@ def choose(target: Target, key: jax.Array, setup: Setup) -> Chosen:
         )
         for s in range(setup.starts)
     ]
-    best = _compared(seen, unseen, starts, settings, setup)
+    best = _compared(seen, unseen, starts, settings, setup, key)
     criteria = best.best_criterion
     if unseen is None and not whole:
         candidates = jax.tree.map(lambda leaf: leaf[0], best.best.mixture)
@@ -80,7 +84,7 @@ def choose(target: Target, key: jax.Array, setup: Setup) -> Chosen:
     if known and not whole and unseen is None and setup.wanted[0] < setup.wanted[1]:
         done = grow(done, all_points, key_certificate, starts[0], settings, setup.criterion)
     # On the sample: shares and heights need not be known better.
-    mixture = done.level.mixture
+    mixture = own_spreads(done.level.mixture)
     blocks = as_blocks(seen, len(mixture.means), family=type(mixture.covariance))
     cluster = clusters(mixture, blocks, agree)
     return answer(best, criteria, chosen, level.size, num_by_height, done, cluster, units)
@@ -110,12 +114,14 @@ def _compared(
     cut: list[Pieces],
     settings: Settings,
     setup: Setup,
+    key: jax.Array,
 ) -> Compared:
     """Stages 2 and 3 from each of several sets of pieces; of every family the best."""
     n, wanted = setup.pieces, setup.wanted
     kinds = np.asarray([NUMBERS[name] for name in setup.names], np.int32)
     blocks = as_blocks(seen, n, family=SharedDiagonal)
-    all_counts = stages.schedule(n, n)
+    known = wanted[0] == wanted[1]
+    all_counts = stages.schedule(n, 0 if known else n, _QUICKLY if known else 16)
     down_to = np.int32(1 if wanted[0] == 1 else _begin(wanted[0]))
     found = [stages.overview(one, blocks, settings, all_counts, down_to) for one in cut]
     around, levels = zip(*(_beginning(*one, wanted) for one in found), strict=True)
@@ -126,24 +132,34 @@ def _compared(
         if slots > 96:  # one by one only near where BIC has its minimum
             numbers = [int(number) for number in around]
             lowest, singly = max(lowest, min(numbers) // 3), 7 * (min(numbers) // 8)
-    limits = (np.int32(lowest), np.int32(wanted[1]))
     counts = stages.schedule(slots, singly)
-    if wanted[0] == wanted[1]:
+    if known:
         counts = tuple(sorted({*counts, wanted[0]}, reverse=True))
     best: Any = None
     for pieces, level in zip(cut, levels, strict=True):
-        mixture = _freed(level, pieces, settings, slots)
+        mixture = _freed(level, settings, serving(setup.names), slots)
         family = type(mixture.covariance)
         seen_blocks, unseen_blocks = (
             None if part is None else as_blocks(part, slots, family=family)
             for part in (seen, unseen)
         )
         assert seen_blocks is not None
-        static = (counts, setup.criterion)
+        static = (min(wanted[1], slots), counts, setup.criterion)
         one = stages.compare(
-            mixture, pieces, seen_blocks, settings, kinds, limits, *static, unseen_blocks
+            mixture, pieces, seen_blocks, settings, kinds, np.int32(lowest), *static, unseen_blocks
         )
         best = one if best is None else better(best, one)
+    if known:
+        m = len(best.best.mixture.log_weights[0])
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(
+            key, setup.starts + jnp.arange(setup.restarts)
+        )
+        cuts = (
+            None if part is None else as_blocks(part, m, family=family) for part in (seen, unseen)
+        )
+        best = restarted(
+            best, keys, seen, cut[0], next(cuts), settings, setup.criterion, next(cuts)
+        )
     return best
 
 
@@ -161,7 +177,7 @@ def _beginning(levels: Level, bic: jax.Array, wanted: tuple[int, int]) -> tuple[
     return around, jax.tree.map(lambda leaf: leaf[first], levels)
 
 
-@functools.partial(jax.jit, static_argnums=3)
-def _freed(level: Level, found: Pieces, settings: Settings, slots: int) -> Mixture:
-    """A level whose covariances may become any, in as few slots as suffice."""
-    return in_slots(stages.free(level, found, settings), slots)
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _freed(level: Level, settings: Settings, serving: type[Kind], slots: int) -> Mixture:
+    """A level whose covariances may become any that are served, in as few slots as suffice."""
+    return in_slots(stages.free(level, settings, serving), slots)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gemjax._families.constrained import Kind
+from gemjax._families.kind import Kind
 from gemjax._model.densities import component_densities
 from gemjax._model.statistics import e_step, entropy
 from gemjax._points.blocks import Blocks, Chunks

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from gemjax._base.records import Mixture
 from gemjax._em.mean_rules import em_step
 from gemjax._em.solver import moved_to
-from gemjax._families.constrained import Kind
+from gemjax._families.kind import Kind
 from gemjax._model.statistics import expect
 from gemjax._numerics.finite import safe_log
 from gemjax._points.blocks import Blocks, Chunks
@@ -38,7 +38,8 @@ def em(mixture: Mixture, blocks: Blocks | Chunks, guard: Guard | None) -> tuple[
     else:
         family = mixture.covariance
         assert isinstance(family, Kind)
-        covariance = family.guarded(means - found.origin, mass, found.moments, *guard)
+        about = (means - found.origin, mass, found.moments, found.total)
+        covariance = family.guarded(*about, *guard)
         moved = Mixture(means, mixture.log_weights, covariance)
     log_weights = safe_log(mass / jnp.sum(mass))
     return dataclasses.replace(moved, log_weights=log_weights), found.loss

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from gemjax._assess.certificate import Certificate, certificate
 from gemjax._base import arrays
 from gemjax._base.records import Mixture
-from gemjax._families.constrained import Kind
+from gemjax._families.kind import Kind
 from gemjax._points.blocks import Blocks, Chunks, as_blocks
 from gemjax._points.target import Target
 from gemjax._reduce import stages
@@ -101,7 +101,7 @@ def _one_more(
     spread = matrix if family.spread.ndim == 3 else jnp.diagonal(matrix)
     logs = (mixture.log_weights + jnp.log1p(-weight)).at[slot].set(jnp.log(weight))
     means = mixture.means.at[slot].set((found.birth_at - units.centre) / units.scale)
-    covariance = family.held(family.spread.at[slot].set(spread), jnp.exp(logs))
+    covariance = family.held(family.put_spread(slot, spread), jnp.exp(logs))
     more = level._replace(mixture=Mixture(means, logs, covariance), size=level.size + 1)
     more, new = stages.fitted(more, pieces, blocks, settings, criterion)
     _, old = stages.fitted(level, pieces, blocks, settings, criterion)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from gemjax._base.records import Mixture
-from gemjax._families.constrained import Kind
+from gemjax._families.kind import Kind
 from gemjax._model.densities import component_densities, scale
 from gemjax._numerics.finite import safe_exp
 from gemjax._points.blocks import Block, Blocks, Chunks

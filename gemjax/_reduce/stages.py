@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gemjax._base.records import Mixture
-from gemjax._families.constrained import NUMBERS, Constrained, ConstrainedAxes, Kind
 from gemjax._families.diagonal import SharedDiagonal
+from gemjax._families.kind import NUMBERS, Kind
 from gemjax._families.parameters import at_least
 from gemjax._families.spectrum import times
 from gemjax._model.densities import component_densities
@@ -26,6 +26,7 @@ from gemjax._points.blocks import Blocks, Chunks
 from gemjax._points.walk import map_points
 from gemjax._reduce.criteria import Settings, bic, judged
 from gemjax._reduce.descent import Guard, Level, Merges, descend, settle
+from gemjax._reduce.standard import in_slots
 
 _STEPS, _FEWER, _MANY = 3, 2, 96  # of EM per level; and in more slots than so many
 _POINTS = 1.5  # of a guard, times d + 2
@@ -66,13 +67,13 @@ def pieces(key: jax.Array, x: jax.Array, weights: jax.Array, n: int, along_axes:
     return Pieces(means, mass, within * N / jnp.maximum(N - n, 0.25 * N))
 
 
-def schedule(n: int, singly: int) -> tuple[int, ...]:
-    """Numbers of components from n to 1: one less each time above `singly` and below 32, in
-    between a sixteenth less."""
+def schedule(n: int, singly: int, share: int = 16) -> tuple[int, ...]:
+    """Numbers of components from n to 1: one less each time above `singly` and below twice the
+    share, in between one of so many less."""
     counts = [n]
     while counts[-1] > 1:
         now = counts[-1]
-        counts.append(now - (1 if now > singly else max(1, now // 16)))
+        counts.append(now - (1 if now > singly else max(1, now // share)))
     return tuple(counts)
 
 
@@ -100,19 +101,12 @@ def overview(
     return levels, bic(levels.loss, size * (d + 1) - 1 + d, settings)
 
 
-def free(level: Level, found: Pieces, settings: Settings) -> Mixture:
-    """A level of the overview, whose covariances may become any."""
-    mixture, d = level.mixture, found.means.shape[1]
-    family = mixture.covariance
+def free(level: Level, settings: Settings, serving: type[Kind]) -> Mixture:
+    """A level of the overview, whose covariances may become any that are served."""
+    mixture, family = level.mixture, level.mixture.covariance
     assert isinstance(family, SharedDiagonal)
-    kind, n = jnp.int32(NUMBERS["EEI"]), len(mixture.means)
-    v = jnp.broadcast_to(jnp.asarray(family.variances)[None], (n, d))
-    covariance: Any
-    if found.within.ndim == 1:
-        covariance = ConstrainedAxes(v, settings.floor, kind, settings.units)
-    else:
-        matrices = v[:, :, None] * jnp.eye(d, dtype=v.dtype)[None]
-        covariance = Constrained(matrices, settings.floor, kind, settings.units)
+    kind, variances = jnp.int32(NUMBERS["EEI"]), jnp.asarray(family.variances)
+    covariance = serving.equal(variances, len(mixture.means), kind, settings.floor, settings.units)
     return dataclasses.replace(mixture, covariance=covariance)
 
 
@@ -150,24 +144,25 @@ def fitted(
     return level, jnp.where(jnp.any(few), jnp.inf, criterion_)
 
 
-@functools.partial(jax.jit, static_argnums=(6, 7))
+@functools.partial(jax.jit, static_argnums=(6, 7, 8))
 def compare(
     mixture: Mixture,
     found: Pieces,
     blocks: Blocks | Chunks,
     settings: Settings,
     kinds: jax.Array | np.ndarray,
-    wanted: tuple[Any, Any],
+    fewest: Any,
+    most: int,
     counts: tuple[int, ...],
     criterion: str,
     unseen: Blocks | Chunks | None,
 ) -> Compared:
     """Down from a mixture in each of the families, one after the other.
 
-    `wanted` are the fewest and the most components (), of which levels may be chosen; some
-    criteria judge by points that are `unseen`.
+    Levels of the fewest () to the most components may be chosen; some criteria judge by points
+    that are `unseen`.
     """
-    guard, fewest, n = guard_of(found, settings), wanted[0], len(mixture.means)
+    guard, n = guard_of(found, settings), len(mixture.means)
     steps = _STEPS if n <= _MANY else _FEWER
 
     def one(kind: jax.Array) -> Compared:
@@ -178,14 +173,21 @@ def compare(
         levels, merges = descend(start, blocks, guard, counts, steps, fewest)
         # Those below the fewest repeat the last one.
         again = jnp.concatenate([jnp.zeros(1, bool), levels.size[1:] == levels.size[:-1]])
-        allowed = (levels.size >= fewest) & (levels.size <= wanted[1]) & ~again
+        allowed = (levels.size >= fewest) & (levels.size <= most) & ~again
         judge = lambda level: judged(level, blocks, settings, criterion, unseen)  # noqa: E731
         values = jnp.where(allowed, jax.lax.map(judge, levels), jnp.inf)
         order = jnp.argsort(values)[: min(_BEST, len(counts))]
-        three = jax.tree.map(lambda leaf: leaf[order], levels)
-        fit = lambda level: fitted(level, found, blocks, settings, criterion, unseen)  # noqa: E731
-        ends, criteria = jax.lax.map(fit, three)
-        criteria = jnp.where(values[order] < jnp.inf, criteria, jnp.inf)
+
+        def end(number: jax.Array) -> tuple[Level, jax.Array]:
+            level = jax.tree.map(lambda leaf: leaf[number], levels)
+            level = level._replace(mixture=in_slots(level.mixture, min(most, n)))
+            return jax.lax.cond(
+                values[number] < jnp.inf,
+                lambda: fitted(level, found, blocks, settings, criterion, unseen),
+                lambda: (level, jnp.full_like(level.loss, jnp.inf)),
+            )
+
+        ends, criteria = jax.lax.map(end, order)
         best = jnp.argmin(criteria)
         level = jax.tree.map(lambda leaf: leaf[best], ends)
         return Compared(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from gemjax._base.records import Mixture
-from gemjax._families.constrained import Constrained, ConstrainedAxes
+from gemjax._families.kind import Kind
 from gemjax._reduce.criteria import Settings
 
 _SLOTS = (8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 144, 176, 224, 272)  # that are compiled for
@@ -61,11 +62,19 @@ def heaviest_first(mixture: Mixture) -> jax.Array:
     return jnp.argsort(-mixture.log_weights, stable=True)
 
 
+@jax.jit
+def own_spreads(mixture: Mixture) -> Mixture:
+    """The mixture, each component with parameters of its own."""
+    family = mixture.covariance
+    assert isinstance(family, Kind)
+    return dataclasses.replace(mixture, covariance=family.own_spreads(len(mixture.means)))
+
+
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def in_data_units(mixture: Mixture, units: Standard, number: int, own: type[Any]) -> Mixture:
     """The heaviest components first, so many, with covariances of the family `own`."""
     family = mixture.covariance
-    assert isinstance(family, Constrained | ConstrainedAxes)
+    assert isinstance(family, Kind)
     order = heaviest_first(mixture)[:number]
     floor = jnp.asarray(family.floor) * jnp.min(units.scale) ** 2
     square = units.scale[:, None] * units.scale[None]

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from gemjax._base.records import Mixture
-from gemjax._families.constrained import Kind
+from gemjax._families.kind import Kind
 from gemjax._families.spectrum import inverse_factor, times
 from gemjax._model.densities import component_densities, scale
 from gemjax._model.mixture import log_components

@@ -9,7 +9,8 @@ from sklearn.metrics import adjusted_rand_score
 
 import gemjax as gj
 from gemjax._base.records import Mixture
-from gemjax._families.constrained import NUMBERS, Constrained
+from gemjax._families.constrained import Constrained
+from gemjax._families.kind import NUMBERS
 from gemjax._points.blocks import as_blocks
 from gemjax._reduce import choosing, criteria
 from gemjax._reduce import select as select_module

@@ -9,7 +9,8 @@ from sklearn.metrics import adjusted_rand_score
 
 import gemjax as gj
 from gemjax._base.records import Mixture
-from gemjax._families.constrained import NUMBERS, Constrained, ConstrainedAxes
+from gemjax._families.constrained import Constrained, ConstrainedAxes
+from gemjax._families.kind import NUMBERS
 from gemjax._points.blocks import as_blocks
 from gemjax._reduce import shapes
 from gemjax._reduce.unions import clusters

@@ -8,7 +8,8 @@ from sklearn.metrics import adjusted_rand_score
 
 import gemjax as gj
 from gemjax._base.records import Mixture
-from gemjax._families.constrained import NUMBERS, ConstrainedAxes
+from gemjax._families.constrained import ConstrainedAxes
+from gemjax._families.kind import NUMBERS
 from gemjax._points.blocks import as_blocks
 from gemjax._reduce.unions import clusters
 
