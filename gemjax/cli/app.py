@@ -21,14 +21,14 @@ except ImportError as error:
     )
 
 from gemjax import __version__
-from gemjax.cli import compare, fit, options
+from gemjax.cli import clusters, compare, fit, options, predict
 from gemjax.cli import record as records
 from gemjax.cli.files import folder
 from gemjax.cli.files.boundary import InputError
 from gemjax.cli.process import cache, devices
 from gemjax.cli.process.interrupt import STOPPED, Ended, one_line, sigterm
 from gemjax.cli.process.progress import Display, Progress
-from gemjax.cli.show import close_stdout, drawing, forgiving, say, show
+from gemjax.cli.show import close_stdout, drawing, forgiving, say, show, show_text
 from gemjax.cli.study import config, run, shipped
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode="markdown")
@@ -49,7 +49,8 @@ def root(
     """Gradient EM on over-parameterized Gaussian mixtures.
 
     `gemjax run` does a study described by a config, and `gemjax studies` lists those that come
-    along; `gemjax compare` says whether two runs differ; `gemjax fit` fits a file of data;
+    along; `gemjax compare` says whether two runs differ; `gemjax fit` finds the clusters of a
+    table, and `gemjax predict` whose the rows of another are;
     `gemjax draw` draws the figures of a run or fit again.
     """
 
@@ -117,10 +118,17 @@ def run_command(
 @app.command(name="fit")
 @options.with_settings
 def fit_command(
-    data: Annotated[
-        Path, typer.Argument(metavar="DATA", help=".csv, .csv.gz (header or not), .npy or .npz.")
-    ],
+    context: typer.Context,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="The table: .csv, .npy, .npz.")],
     *,
+    family: options.Family = None,
+    criterion: options.Criterion = "bicc",
+    header: options.Header = None,
+    delimiter: options.Delimiter = None,
+    decimal: options.Decimal = None,
+    drop_missing: options.DropMissing = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
     labels: options.Labels = False,
     responsibilities: options.Responsibilities = False,
     out: options.Out = None,
@@ -130,29 +138,74 @@ def fit_command(
     no_cache: options.NoCache = False,
     **settings: Any,
 ) -> None:
-    """Fit a mixture of round Gaussians of known scale to a file of data.
+    """Find the clusters of a table: how many there are, of what form, and whose each row is.
 
-    Writes components.csv (heaviest first, in the data's units), summary.json and figures/; labels
-    and responsibilities on request.
+    No option is needed. Writes labels.csv (each row's cluster, and how sure that is),
+    components.csv (centres, spreads, weights), summary.json, model.npz for `gemjax predict`,
+    and pictures.
 
-    Example: gemjax fit data.csv --columns x,y --components 50 --scale 0.3 --labels
+    With --scale the noise is known, and round Gaussians of that size are fitted.
+
+    Example: gemjax fit data.csv
     """
     if not no_cache:
         cache.keep_compiled()
+    is_known = options.knows_scale(context, settings)
     if settings["iterations"] is None:
         settings["iterations"] = 1000 if settings["escape"] else 100
-    loaded = options.config_of(settings, data)
+    reading = {"header": header, "delimiter": delimiter, "decimal": decimal}
+    loaded = options.config_of(settings | reading | {"drop_missing": drop_missing}, data)
     # x.csv.gz and x.csv both go to runs/x.
     out = out or Path("runs") / data.name.split(".")[0]
     draw = None if no_figures else forgiving(drawing())
     end = one_line(lambda: "there is no result")
+    if not is_known:
+        how = options.clusters_of(loaded, settings, family, criterion)
+        with options.named(), end, Display("looking for clusters", counted=False) as display:
+            found = clusters.run(
+                data, loaded.points[0].target, how, out, force=force, draw=draw, tell=display.tell
+            )
+        return show(found, as_json=json, quiet=quiet)
     with options.named(), end, Display("iterations", remaining=True) as display:
         record = fit.run(
             loaded, out, force=force, labels=labels, responsibilities=responsibilities,
             chosen=devices.choose(device_request), draw=draw, on_progress=display.show,
             tell=display.tell,
         )  # fmt: skip
-    show(record)
+    return show(record, as_json=json, quiet=quiet)
+
+
+@app.command(name="predict")
+def predict_command(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a fit, or model.npz.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A table with the same columns.")],
+    out: Annotated[
+        Path | None, typer.Option(help="File for the labels; by default DATA-labels.csv.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier file.")] = False,
+    header: options.Header = None,
+    delimiter: options.Delimiter = None,
+    decimal: options.Decimal = None,
+    drop_missing: options.DropMissing = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    no_cache: options.NoCache = False,
+) -> None:
+    """Say which cluster each row of a table belongs to, by what `gemjax fit` found in another.
+
+    Columns are matched by name. Writes per row its cluster, the probability of that, the log of
+    the density, and the share of what the model expects that is less dense (near 0: unusual).
+
+    Example: gemjax predict runs/data new.csv
+    """
+    if not no_cache:
+        cache.keep_compiled()
+    reading = {"header": header, "delimiter": delimiter, "decimal": decimal}
+    place = predict.place(data, out, force)
+    with one_line(lambda: "there is no result"):
+        told = predict.run(model, data, place, reading | {"drop_missing": drop_missing})
+    if json or not quiet:
+        show_text(told, predict.lines(told), place, as_json=json)
 
 
 @app.command(name="studies")

@@ -39,6 +39,7 @@ class Case:
     escape: gj.Escape | None
     where: str = "the config"
     told: tuple[str, ...] = ()  # what was decided about the file
+    rows: np.ndarray | None = None  # (N,) the points' numbers among its rows, where some are not
 
     @property
     def key(self) -> jax.Array:
@@ -75,7 +76,7 @@ def build(point: GridPoint, folder: Path, where: str = "the config") -> Case:
 def _build(point: GridPoint, folder: Path, where: str) -> Case:
     dtype = jnp.dtype(point.target.dtype)
     truth = None if point.truth is None else _truth(point.truth, dtype)
-    target, columns, units, told = _target(point.target, truth, folder)
+    target, columns, units, told, rows = _target(point.target, truth, folder)
     given = point.model.means
     if given is not None and len(given[0]) != target.shape[1]:
         raise InputError(
@@ -95,7 +96,7 @@ def _build(point: GridPoint, folder: Path, where: str) -> Case:
     truth_loss = None if truth is None else float(gj.loss(truth, judge))
     case = Case(
         point, truth, truth_loss, target, judge, columns, units, _init(point.model, truth, dtype),
-        _solver(point.solver, truth_loss), None, where, told,
+        _solver(point.solver, truth_loss), None, where, told, rows,
     )  # fmt: skip
     with asking(f'model.init = "{point.model.init}"'):
         jax.eval_shape(lambda: case.start(0))
@@ -126,8 +127,10 @@ def _truth(table: TruthTable, dtype: Any) -> gj.Mixture:
 
 def _target(
     table: TargetTable, truth: gj.Mixture | None, folder: Path
-) -> tuple[gj.Target | gj.FileTarget | gj.Stream, list[str], gj.Units, tuple[str, ...]]:
-    """What is fitted, the names of its columns, its units, and what was decided about the file."""
+) -> tuple[
+    gj.Target | gj.FileTarget | gj.Stream, list[str], gj.Units, tuple[str, ...], np.ndarray | None
+]:  # fmt: skip
+    """What is fitted, its columns' names, its units; what was decided about the file, and rows."""
     # With a truth the data are in its coordinates; without one they are centred.
     centred = truth is None
     target: gj.Target | gj.FileTarget | gj.Stream
@@ -136,8 +139,8 @@ def _target(
         path = folder / table.path
         if table.on_disk:
             target = open_target(path, table.scale, table.dtype, centred=centred)
-            return target, column_names(target.shape[1]), target.units, ()
-        data = read_weighted(path, table.columns, table.weights)
+            return target, column_names(target.shape[1]), target.units, (), None
+        data = read_weighted(path, table)
         points, weights, columns = data.points, data.weights, data.names
         offset = np.average(points, axis=0, weights=weights) if centred else np.zeros(len(columns))
         units = gj.Units(offset, table.scale)
@@ -146,7 +149,8 @@ def _target(
             inside = units.to_model(points)
         check_range(path, data, inside, table.dtype)
         target = gj.empirical(inside.astype(table.dtype), heft)
-        return target, columns, units, tuple(data.told[1:])
+        rows = data.rows if len(data.rows) < data.num_rows else None
+        return target, columns, units, tuple(data.told[1:]), rows
     assert truth is not None  # checked with the config
     if table.kind == "population":
         target = gj.population(truth, num_nodes=table.num_nodes)
@@ -156,7 +160,7 @@ def _target(
     else:
         target = gj.empirical(gj.sample(jax.random.key(table.seed), truth, table.num_samples))
     d = target.shape[1]
-    return target, column_names(d), gj.Units(np.zeros(d), 1.0), ()
+    return target, column_names(d), gj.Units(np.zeros(d), 1.0), (), None
 
 
 def _init(

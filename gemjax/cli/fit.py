@@ -13,12 +13,12 @@ import jax
 import numpy as np
 
 import gemjax as gj
-from gemjax.cli import case, fitting, record, results
+from gemjax.cli import case, fitting, model, record, results
 from gemjax.cli.case import Case
 from gemjax.cli.files import folder
 from gemjax.cli.files.boundary import InputError, asking
 from gemjax.cli.files.watch import Watch
-from gemjax.cli.files.write import jsonable, replacing, write_csv
+from gemjax.cli.files.write import jsonable, own_name, replacing, write_csv
 from gemjax.cli.process import devices
 from gemjax.cli.record import Record
 from gemjax.cli.study import cost
@@ -69,7 +69,12 @@ def run(
     with folder.claim(out, manifest, force=force):
         table = np.column_stack([components["means"], components["weights"]])
         rows = [[f"{value:.9g}" for value in row] for row in table]
-        write_csv(out / "components.csv", [*at.columns, "weight"], rows)
+        header = [*at.columns, own_name("weight", at.columns)]
+        write_csv(out / "components.csv", header, rows)
+        jax.config.update("jax_enable_x64", True)
+        scale = np.full(at.target.shape[1], at.units.scale)
+        in_units = model.moved(mixture, at.units.offset, scale)
+        model.save(out / record.MODEL, model.Model(in_units, at.columns))
         with watch.kept(on_disk):
             if labels or responsibilities:
                 _write_assignments(at, mixture, out, labels, responsibilities)
@@ -87,7 +92,7 @@ def _summary(
         "dim": d,
         "num_components": point.model.num_components,
         "scale": point.target.scale,
-        "num_active": int((weights >= point.solver.active_weight).sum()),
+        "num_active": int((weights >= point.solver.active_weight * weights.max()).sum()),
         "loss_nats_per_point": float(at.units.loss_to_data(float(found.loss[0]))),
         "duality_gap": jsonable(fit.history.duality_gap[0, -1]),
         "gradient_norm": jsonable(fit.history.gradient_norm[0, -1]),
@@ -122,7 +127,11 @@ def _certificate(at: Case, found: gj.Certificate) -> dict[str, Any]:
 def _write_assignments(
     at: Case, mixture: gj.Mixture, out: Path, labels: bool, responsibilities: bool
 ) -> None:
-    """labels.csv: per point the row (from 0) of components.csv; responsibilities.npy: (N, n)."""
+    """Writes what a component's points are.
+
+    labels.csv has per point its row of the file, from 1, and that of components.csv, from 0;
+    responsibilities.npy is (N, n).
+    """
     N, n = at.target.shape[0], len(mixture.means)
     nearest = np.empty(N, np.int64)
     with contextlib.ExitStack() as files:
@@ -140,4 +149,6 @@ def _write_assignments(
             if table is not None:
                 table.write(block.tobytes())
     if labels:
-        write_csv(out / "labels.csv", ["label"], [[label] for label in nearest.tolist()])
+        numbers = np.arange(N) if at.rows is None else at.rows
+        pairs = zip((numbers + 1).tolist(), nearest.tolist(), strict=True)
+        write_csv(out / "labels.csv", ["row", "label"], pairs)

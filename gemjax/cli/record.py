@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from gemjax.cli import model
 from gemjax.cli.case import Case
 from gemjax.cli.files import folder
 from gemjax.cli.files.boundary import InputError
@@ -26,8 +27,9 @@ from gemjax.cli.files.write import finite, write_arrays, write_json
 from gemjax.cli.process import devices
 from gemjax.cli.results import Arrays
 
+MODEL = "model.npz"
 FORMAT = 1  # a change that an older `gemjax draw` would get wrong is a new one
-_MOST_DRAWN = 20_000  # points
+MOST_DRAWN = 20_000  # points
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Record:
 
     Attributes:
       folder: where it lies.
-      command: "run" or "fit".
+      command: "run", "fit" where the scale is known, or "clusters".
       summary: content of summary.json.
     """
 
@@ -58,6 +60,11 @@ class Record:
             if is_count(index) and int(index) < len(grid):
                 grid[int(index)][stem] = array
         return grid
+
+    @functools.cached_property
+    def model(self) -> model.Model:
+        """Content of model.npz."""
+        return model.load(self.folder / MODEL)
 
     def _read(self, name: str) -> Arrays:
         path = self.folder / name
@@ -104,7 +111,8 @@ def finish(
     if "points" in summary:
         settings = json.dumps([point["settings"] for point in summary["points"]])
         flat["settings"] = np.array(settings)
-    write_arrays(out / "history.npz", flat)
+    if flat:
+        write_arrays(out / "history.npz", flat)
     if components:
         write_arrays(out / "components.npz", components)
     digests = {name: digest(out / name) for name in folder.RESULTS if (out / name).exists()}
@@ -128,7 +136,7 @@ def in_units(case: Case, means: Any, weights: Any) -> tuple[Arrays, dict[str, An
     arrays = {"means": case.units.to_data(means), "weights": weights / weights.sum()}
     N, d = case.judge.shape
     if d <= 2:
-        points, point_weights = case.judge.read(slice(None, None, -(-N // _MOST_DRAWN)))
+        points, point_weights = case.judge.read(slice(None, None, -(-N // MOST_DRAWN)))
         arrays |= {"points": case.units.to_data(points), "point_weights": point_weights}
     told = {"columns": case.columns, "scale": float(case.units.scale), "num_points": N}
     return arrays, {"components": told}

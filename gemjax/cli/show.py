@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from gemjax.cli import record as records
 from gemjax.cli.files import folder
@@ -51,17 +55,35 @@ def forgiving(draw: records.Draw) -> records.Draw:
     return drawn
 
 
-def show(record: records.Record) -> None:
-    """Prints what a record says. Its results are complete, whether that can be printed or not."""
+def show(record: records.Record, *, as_json: bool = False, quiet: bool = False) -> None:
+    """Prints what a record says, or its summary as JSON."""
+
+    def told() -> None:
+        if as_json:
+            print(json.dumps(record.summary, indent=2, allow_nan=False))
+        elif not quiet:
+            tables.show(record)
+
+    printing(told, record.folder)
+
+
+def show_text(told: dict[str, Any], lines: list[str], place: Path, *, as_json: bool) -> None:
+    """Prints lines, or what they say as JSON."""
+    text = json.dumps(told, indent=2, allow_nan=False) if as_json else "\n".join(lines)
+    printing(lambda: print(text), place)
+
+
+def printing(told: Callable[[], None], place: Path) -> None:
+    """Lets `told` print. Results in `place` are complete, whether that works or not."""
     try:
-        tables.show(record)
+        told()
         if sys.stdout is not None:
             sys.stdout.flush()
     except (BrokenPipeError, SystemExit):  # who reads has read enough; rich then exits
         close_stdout()
     except (OSError, ValueError) as error:
         close_stdout()
-        say(f"the results are complete in {record.folder}, but cannot be printed: {error}")
+        say(f"the results are complete in {place}, but cannot be printed: {error}")
 
 
 def close_stdout() -> None:

@@ -30,7 +30,8 @@ FIELDS = {
     "compile sweep": "compiling gj.sweep",
 }
 POINTS, COMPONENTS = 600, 82
-_FIT = ["-m", "gemjax.cli", "fit", "--components", str(COMPONENTS), "--no-figures", "--force"]
+_FIT = ["-m", "gemjax.cli", "fit", "--components", str(COMPONENTS), "--scale", "1",
+        "--no-figures", "--force"]  # fmt: skip
 _PEER = f"""
 import sys, numpy
 from sklearn.mixture import GaussianMixture

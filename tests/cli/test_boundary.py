@@ -173,7 +173,19 @@ def test_a_summary_is_whole_or_refused(folder, capsys, text):
 
 def fit(path, *more):
     out = path.parent / "fitted"
-    return ["fit", path, "--components", "2", "--iterations", "2", "--out", out, *more]
+    return [
+        "fit",
+        path,
+        "--components",
+        "2",
+        "--scale",
+        "1",
+        "--iterations",
+        "2",
+        "--out",
+        out,
+        *more,
+    ]
 
 
 LARGE = [("1e39", []), ("1e19", []), ("1e300", []), ("1e160", ["--precision", "float64"])]
@@ -209,7 +221,7 @@ def test_only_ordinary_files_are_read(tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe.npy")
     for path in (Path("/dev/zero"), tmp_path, tmp_path / "pipe.npy"):
         refused(capsys, ["run", path], path, "cannot be read")
-        refused(capsys, ["fit", path, "--components", 2], path, "cannot be read")
+        refused(capsys, ["fit", path, "--components", 2, "--scale", 1], path, "cannot be read")
     refused(capsys, fit(tmp_path / "pipe.npy", "--on-disk"), "cannot be read")
     (tmp_path / "long.toml").write_bytes(b"#" * 2**21)
     refused(capsys, ["run", tmp_path / "long.toml"], "longer")

@@ -16,7 +16,17 @@ def fit(data, tmp_path, *more, **variables):
     """`gemjax fit` in a process of its own, and what it prints on stderr."""
     kept_out = ("JAX_COMPILATION_CACHE_DIR", "GEMJAX_NO_CACHE")
     env = {name: value for name, value in os.environ.items() if name not in kept_out}
-    command = [sys.executable, "-m", "gemjax.cli", "fit", str(data), "--components", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "gemjax.cli",
+        "fit",
+        str(data),
+        "--components",
+        "2",
+        "--scale",
+        "1",
+    ]
     command += ["--scale", "5", "--iterations", "2", "--no-certificate", "--no-figures", "--force"]
     command += ["--out", str(tmp_path / "out"), *more]
     env |= {"XDG_CACHE_HOME": str(tmp_path / "cache"), **variables}

@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_bad_input_to_fit(data, tmp_path, capsys):
     out = ["--out", tmp_path / "out"]
-    more = ["--components", 2, *out]
+    more = ["--components", 2, "--scale", 1, *out]
     refused(capsys, ["fit", tmp_path / "nothing.csv", *more], "nothing.csv: no such file")
-    refused(capsys, ["fit", data, *out], "--components")
+    refused(capsys, ["fit", data, "--scale", 1, *out], "--scale needs --components")
     refused(
         capsys, ["fit", data, "--components", 0, *out], "--components must be at least 1, got 0"
     )
@@ -28,11 +28,13 @@ def test_bad_input_to_fit(data, tmp_path, capsys):
     refused(capsys, ["fit", data, *more, "--step-size", -1], "--step-size must be greater than 0")
     refused(capsys, ["fit", data, *more, "--init", "spectral"], "--init spectral needs --rank")
     refused(capsys, ["fit", data, *more, "--init", "magic"], "magic")
+    refused(capsys, ["fit", data, *more, "--rank", 1], "--rank is for --init spectral or tensor")
+    refused(capsys, ["fit", data, *more, "--step-size", 2], "--step-size must be at most 1", "em")
     refused(
         capsys, ["fit", data, *more, "--init", "from_mixture"], "[truth]", "--init from_mixture"
     )
     refused(capsys, ["fit", data, *more, "--tolerance", -1], "--tolerance must be at least 0")
-    few = ["fit", data, "--components", 1, *out, "--escape"]
+    few = ["fit", data, "--components", 1, "--scale", 1, *out, "--escape"]
     refused(capsys, few, "--escape needs --components of at least 2, got 1")
     short = ["fit", data, *more, "--escape", "--iterations", 49]
     refused(capsys, short, "25 must be at most half of --iterations 49")

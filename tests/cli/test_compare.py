@@ -196,7 +196,8 @@ def test_what_cannot_be_compared(folder, tmp_path, capsys):
     refused(capsys, ["compare", a, folder / "three" / "." / ""], "are one folder")
     refused(capsys, ["compare", a, tmp_path / "gone"], tmp_path / "gone")
     np.save(tmp_path / "data.npy", np.arange(20.0))
-    fit = ["fit", tmp_path / "data.npy", "--components", "2", "--out", tmp_path / "fit"]
+    fit = ["fit", tmp_path / "data.npy", "--components", "2", "--scale", "1"]
+    fit += ["--out", tmp_path / "fit"]
     assert cli.main([str(f) for f in [*fit, "--no-figures", "--no-certificate"]]) == 0
     refused(capsys, ["compare", a, tmp_path / "fit"], tmp_path / "fit", "is a fit")
     refused(capsys, ["compare", tmp_path / "fit", a], tmp_path / "fit", "is a fit")

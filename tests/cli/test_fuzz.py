@@ -157,7 +157,16 @@ def data_case(seed, folder, capsys):
     rng, out = random.Random(seed), folder / f"out{seed}"
     path = written(rng, folder / f"data{seed}")
     more = rng.choice(OPTIONS) if rng.random() < 0.4 else []
-    fixed = ["--components", "3", "--iterations", "2", "--no-figures", "--no-certificate"]
+    fixed = [
+        "--components",
+        "3",
+        "--scale",
+        "1",
+        "--iterations",
+        "2",
+        "--no-figures",
+        "--no-certificate",
+    ]
     # An option that cannot be is told before the file is looked at, and is named.
     named = more[0] if more else path.name
     code = check(["fit", path, *fixed, "--out", out, *more], (path.name, named), capsys)

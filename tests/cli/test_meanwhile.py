@@ -126,7 +126,17 @@ def test_data_changed_in_mid_run(numbers, tmp_path, capsys, after_a_piece, on_di
 
 
 def fit(path, out, *more):
-    words = ["--components", 2, "--iterations", 40, "--no-figures", "--no-certificate", *more]
+    words = [
+        "--components",
+        2,
+        "--scale",
+        1,
+        "--iterations",
+        40,
+        "--no-figures",
+        "--no-certificate",
+        *more,
+    ]
     return [str(a) for a in ["fit", path, "--out", out, *words]]
 
 

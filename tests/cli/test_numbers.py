@@ -47,7 +47,17 @@ COLUMNS = [
 
 def test_whole_numbers_without_names_are_told(tmp_path, capsys):
     path, out = tmp_path / "data.csv", tmp_path / "out"
-    more = ["--components", "1", "--out", out, "--force", "--no-figures", "--no-certificate"]
+    more = [
+        "--components",
+        "1",
+        "--scale",
+        "1",
+        "--out",
+        out,
+        "--force",
+        "--no-figures",
+        "--no-certificate",
+    ]
     path.write_text("3,14\n2,71\n")
     assert cli.main([str(a) for a in ["fit", path, *more]]) == 0
     one_line(capsys.readouterr().err, path, "read as 2 columns of whole numbers")
@@ -75,7 +85,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_options_that_are_no_numbers(data, capsys, option):
-    given = {"--components": "2", option: OPTIONS[option]}
+    given = {"--components": "2", "--scale": "1", option: OPTIONS[option]}
     words = [word for pair in given.items() for word in pair]
     refused(capsys, ["fit", data, *words], f"{option} must be a", repr(OPTIONS[option]))
 

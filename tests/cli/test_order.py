@@ -14,16 +14,17 @@ ORDER = [
     "files.write", "files.whole", "process.devices", "process.interrupt", "files.folder",
     "files.watch", "process.cache", "process.progress", "study.settings", "study.values",
     "study.sense", "study.grid", "study.config", "study.shipped", "study.cost", "case", "paths",
-    "sensitivity", "fitting", "derived", "results", "record", "report.words", "report.tables",
-    "report.canvas", "report.selection", "report.series", "report.estimates", "report.findings",
+    "sensitivity", "fitting", "derived", "results", "scaling", "model", "found", "record",
+    "report.words", "report.screen", "report.tables", "report.canvas", "report.selection",
+    "report.series", "report.estimates", "report.findings",
     "report.page", "report.panels", "report.rate_figures", "report.heat_figures",
     "report.outcome_figures",
     "report.time_figures", "report.scaling_figures", "report.path_figures",
-    "report.start_figures", "report.fit_figures", "report.figures",
-    "report.selection_figures", "report.directions", "report.cluster_figures",
+    "report.start_figures", "report.fit_figures",
+    "report.selection_figures", "report.directions", "report.cluster_figures", "report.figures",
     "report.comparison", "compare", "study.shown",
     "study.pieces", "study.run",
-    "fit", "options", "show", "app",
+    "predict", "fit", "clusters", "options", "show", "app",
 ]
 # fmt: on
 FILES = {

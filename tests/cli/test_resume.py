@@ -87,7 +87,16 @@ def test_what_may_not_be_resumed(study, tmp_path, capsys):
     fails(capsys, 2, command(study, out, *batch), "sweep.batch_size: not set")
     assert cli.main(command(study, out, "--resume")) == 0
     np.save(tmp_path / "data.npy", np.arange(20.0))
-    fit = ["fit", tmp_path / "data.npy", "--components", "2", "--out", tmp_path / "fit"]
+    fit = [
+        "fit",
+        tmp_path / "data.npy",
+        "--components",
+        "2",
+        "--scale",
+        "1",
+        "--out",
+        tmp_path / "fit",
+    ]
     assert cli.main([str(a) for a in [*fit, "--no-figures", "--no-certificate"]]) == 0
     fails(capsys, 2, command(study, tmp_path / "fit", "--resume"), "nothing that --resume")
 
@@ -193,7 +202,17 @@ def test_fit_on_a_full_disk(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(write.os, "fsync", full)
     out = tmp_path / "out"
-    fit = ["fit", tmp_path / "data.npy", "--components", "2", "--out", out, "--no-figures"]
+    fit = [
+        "fit",
+        tmp_path / "data.npy",
+        "--components",
+        "2",
+        "--scale",
+        "1",
+        "--out",
+        out,
+        "--no-figures",
+    ]
     fit.append("--no-certificate")
     fails(capsys, 1, [str(a) for a in fit], out, "No space left on device", "no result")
     assert not list(out.rglob(".*"))

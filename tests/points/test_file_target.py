@@ -157,7 +157,7 @@ def test_gemjax_fit_of_a_file_on_disk(tmp_path):
         mass = table[side, 2].sum()
         assert mass == pytest.approx(0.5, abs=1e-3)
         np.testing.assert_allclose(table[side, 2] @ table[side, :2] / mass, centre, atol=0.05)
-    labels = rows(out / "labels.csv")[:, 0].astype(int)
+    labels = rows(out / "labels.csv")[:, 1].astype(int)
     assert left[labels[:200]].all()
     assert not left[labels[200:]].any()
     assert np.load(out / "responsibilities.npy").shape == (400, 4)
@@ -199,14 +199,14 @@ def rows_of(path, column):
     ],
 )
 def test_what_cannot_stay_on_disk(more, message, files, capsys):
-    command = ["fit", str(files[0]), "--components", "2", "--on-disk", *more]
+    command = ["fit", str(files[0]), "--components", "2", "--scale", "1", "--on-disk", *more]
     assert cli.main(command) == 2
     assert message in capsys.readouterr().err
 
 
 def test_only_npy_files_stay_on_disk(tmp_path, capsys):
     (tmp_path / "data.csv").write_text("1\n2\n")
-    command = ["fit", str(tmp_path / "data.csv"), "--components", "2", "--on-disk"]
+    command = ["fit", str(tmp_path / "data.csv"), "--components", "2", "--scale", "1", "--on-disk"]
     assert cli.main([*command, "--out", str(tmp_path / "out")]) == 2
     assert "data.csv: only a .npy file can stay on disk" in capsys.readouterr().err
     hole = POINTS.copy()

@@ -29,14 +29,14 @@ _MANIFEST = "manifest.json"
 _LOCK = "gemjax.lock"
 _SUMMARY = "summary.json"
 RESULTS = ("results.csv", "history.npz", "components.csv", "components.npz", "labels.csv",
-           "responsibilities.npy")  # fmt: skip
+           "responsibilities.npy", "model.npz")  # fmt: skip
 _FILES = (_SUMMARY, *RESULTS, "config.toml", "report.md")  # finished is what has a summary
 # What is gemjax's own, by its folder within the output folder: the one list of what is removed.
 _OWN = {
     "": "|".join(map(re.escape, _FILES)),
     "pieces": r"point-[0-9]{4,}-seed-[0-9]{6,}\.npz",
     "figures": r"(success|outcomes|loss|iterations|weights(-[0-9]+)?|convergence|components"
-    r"|[0-9]{1,3}-[a-z]+)\.png",
+    r"|clusters|criteria|tree|[0-9]{1,3}-[a-z]+)\.png",
 }
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # not the fault of the place chosen
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)

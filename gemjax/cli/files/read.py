@@ -20,9 +20,15 @@ from gemjax.cli.files.sheet import column_names
 _ROWS = 2**18  # of a file on disk, looked at together
 
 
-def read_weighted(path: Path, columns: Sequence[str] | None, weights: str | None) -> Table:
-    """Points that can be fitted, and their weights if a column holds some."""
-    table = read_table(path, columns=columns, weights=weights)
+READING = ("columns", "weights", "header", "delimiter", "decimal", "drop_missing")
+
+
+def read_weighted(path: Path, settings: Any) -> Table:
+    """Points that can be fitted, and their weights if a column holds some.
+
+    `settings` has an attribute for each in `READING`, as [target] of a config has them.
+    """
+    table = read_table(path, **{name: getattr(settings, name) for name in READING})
     check_varies(path, table.points, table.names)
     check_range(path, table, table.points, "float64")
     return table

@@ -15,6 +15,8 @@ _IS: dict[str, Callable[[Any], bool]] = {
     "flag": lambda value: isinstance(value, bool),
     "count": lambda value: type(value) is int and 0 <= value < 2**63,
     "size": lambda value: type(value) is int and 0 < value < 2**63,
+    "count or none": lambda value: value is None or _IS["count"](value),
+    "family": lambda value: value in ("EII", "VII", "EEI", "VVI", "EEE", "VVV"),
     "number": lambda value: value is None or type(value) in (int, float),
     "scale": lambda value: type(value) in (int, float) and value > 0,
     "share": lambda value: type(value) in (int, float) and 0 <= value <= 1,
@@ -61,6 +63,7 @@ def wrong(content: Any, form: Form) -> str:
 # fmt: off
 MANIFESTS: dict[str, Form] = {
     "fit": {"config": "tables"},
+    "clusters": {"config": "tables"},
     "run": {"config": "config", "data_sha256": "no data", "seeds_per_piece": "size",
             "made_by": "versions"},
 }
@@ -72,6 +75,21 @@ _POINT = {
     **dict.fromkeys(
         ("reach?", "median_loss?", "best_loss?", "truth_loss?", "median_excess_loss?",
          "median_num_active?", "median_num_iterations?", "median_iterations?"), "number"),
+}
+_CLUSTER = {
+    "cluster": "count", "num_rows": "count", "share": "share", "num_components": "count",
+    "centre": ["number"], "standard_deviation": ["number"],
+}
+_FAMILY = {"family": "family", "num_components": "count", "best_criterion": "number"}
+_CLUSTERS = {
+    "data": "text", "columns": ["text"], "reading": ["text"], "is_weighted": "flag",
+    "is_sampled": "flag",
+    "scaling": {"is_scaled": "flag", "ratio": "number"}, "family": "family", "status": "text",
+    "components_asked_for": "count or none", "doubtful_below": "number", "agree": "flag",
+    "criterion": "number", "clusters": [_CLUSTER], "families": [_FAMILY],
+    "certificate": {"birth_optimal": "flag", "birth_at": ["number"]},
+    **dict.fromkeys(("num_rows", "num_rows_used", "num_clusters", "num_components"), "size"),
+    **dict.fromkeys(("num_doubtful", "num_born", "num_by_height"), "count"),
 }
 _DRAWN = {"columns": ["text"], "scale": "scale", "num_points": "size"}
 _CERTIFICATE = {
@@ -89,5 +107,6 @@ SUMMARIES: dict[str, Form] = {
     "fit": {**_ALL, "data": "text", "loss_nats_per_point": "number", "num_active": "count",
             "num_iterations": "count", "num_insertions?": "count", "components": _DRAWN,
             "certificate?": _CERTIFICATE},
+    "clusters": {**_ALL, **_CLUSTERS},
 }
 # fmt: on

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,19 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(finite(content), indent=2, allow_nan=False) + "\n")
 
 
-def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([f"'{name}" if _FORMULA.match(name) else name for name in header])
     writer.writerows(rows)
     write_text(path, buffer.getvalue())
+
+
+def own_name(name: str, taken: Sequence[str]) -> str:
+    """A name of gemjax's for a column, other than those of the user's."""
+    while name in taken:
+        name = f"gemjax_{name}"
+    return name
 
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

@@ -11,6 +11,7 @@ from rich.progress import (
     MofNCompleteColumn,
     ProgressColumn,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.progress import Progress as Bar
@@ -52,9 +53,12 @@ class Progress:
 
 
 class Display(ExitStack):
-    """A bar with a note beside it, and lines above it; `remaining` time where no note says it."""
+    """A bar with a note beside it, and lines above it; `remaining` time where no note says it.
 
-    def __init__(self, what: str, *, remaining: bool = False) -> None:
+    Where nothing is `counted`, the bar says that there is work, and how long it has taken.
+    """
+
+    def __init__(self, what: str, *, remaining: bool = False, counted: bool = True) -> None:
         super().__init__()
         console = Console(stderr=True)
         # In a narrow terminal the note is what is cut short.
@@ -65,6 +69,8 @@ class Display(ExitStack):
             TimeRemainingColumn() if remaining
             else TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
         ]  # fmt: skip
+        if not counted:
+            columns[2:] = [TimeElapsedColumn()]
         self._bar = self.enter_context(
             Bar(*columns, console=console, transient=True, disable=not console.is_terminal)
         )

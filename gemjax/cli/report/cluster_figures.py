@@ -13,36 +13,41 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 import gemjax as gj
+from gemjax.cli.files.boundary import brief
 from gemjax.cli.report.canvas import COLOURS, new_axes, new_figure, plain
 from gemjax.cli.report.directions import Directions, discriminant, ellipse
 
 MOST_POINTS = 6_000  # that are drawn one by one
 _SHARE = 0.9  # of a component's points, that its ellipse holds
+_NAME, _ROOM = 22, 28  # letters of a name beside a panel, and of all that has room there
 _SPACING = 0.045  # of a panel: numbers closer than that would touch
 _PALETTE = COLOURS[:6]  # without black, which is for numbers
 
 
 def clusters(
-    selection: gj.Selection, points: np.ndarray, columns: Sequence[str] | None = None
-) -> Figure:
+    selection: gj.Selection, points: np.ndarray, columns: Sequence[str] | None = None,
+    weights: np.ndarray | None = None, num_points: int | None = None,
+) -> Figure:  # fmt: skip
     """Points (N, d) and the components found, in the colours of their clusters.
 
     For d = 1 a density, for d = 2 ellipses, for more of them ellipses in the directions along
-    which the components lie farthest apart. Numbers are those of `Selection.predict`.
+    which the components lie farthest apart. Numbers are those of `Selection.predict`. The bars of
+    a histogram count `weights` (N,); `num_points` is the number to speak of, where points are some
+    of them.
     """
     points = np.asarray(points, float).reshape(len(points), -1)
     d = points.shape[1]
     names = [plain(name) for name in columns or [f"coordinate {i + 1}" for i in range(d)]]
     if d == 1:
-        figure = _density(selection, points, names[0])
+        figure = _density(selection, points, names[0], weights)
     elif d == 2:
         unchanged = Directions(np.zeros(2), np.eye(2), np.ones(2), np.ones(2))
         figure, axes = new_axes(7.5, 6.6)
         _panel(axes, selection, points, _labels(selection, points), unchanged, (0, 1))
         axes.set(xlabel=names[0], ylabel=names[1])
     else:
-        figure = _matrix(selection, points, names if columns else None)
-    title = _title(selection, len(points))
+        figure = _matrix(selection, points, columns)
+    title = _title(selection, num_points or len(points))
     if len(figure.axes) == 1:
         figure.axes[0].set_title(title)
     else:
@@ -87,7 +92,9 @@ def _centres(selection: gj.Selection) -> np.ndarray:
     return np.asarray(selection.mixture.means, float)[first]
 
 
-def _density(selection: gj.Selection, points: np.ndarray, column: str) -> Figure:
+def _density(
+    selection: gj.Selection, points: np.ndarray, column: str, weights: np.ndarray | None
+) -> Figure:
     """A histogram, the density, and the part of it that each cluster has."""
     figure, axes = new_axes(7.5, 4.8)
     x = points[:, 0]
@@ -96,7 +103,7 @@ def _density(selection: gj.Selection, points: np.ndarray, column: str) -> Figure
     grid = np.asarray(line[:, None], selection.mixture.means.dtype)
     density = np.exp(np.asarray(gj.log_density(selection.mixture, grid)))
     bins = int(np.clip(2.5 * np.sqrt(len(x)), 10, 100))
-    axes.hist(x, bins=bins, density=True, color="0.85", zorder=1)
+    axes.hist(x, bins=bins, weights=weights, density=True, color="0.85", zorder=1)
     if len(x) <= MOST_POINTS:
         axes.plot(x, np.zeros(len(x)), "|", color="black", ms=9, alpha=0.5, zorder=6)
     shares = np.asarray(selection.probabilities(grid))
@@ -171,7 +178,7 @@ def _numbers(axes: Any, places: np.ndarray, xlim: Any, ylim: Any) -> None:
             )  # fmt: skip
 
 
-def _matrix(selection: gj.Selection, points: np.ndarray, columns: list[str] | None) -> Figure:
+def _matrix(selection: gj.Selection, points: np.ndarray, columns: Sequence[str] | None) -> Figure:
     """Every pair of up to four discriminant directions."""
     mixture = selection.mixture
     n, d = mixture.means.shape
@@ -202,14 +209,17 @@ def _matrix(selection: gj.Selection, points: np.ndarray, columns: list[str] | No
     return figure
 
 
-def _meant(found: Directions, points: np.ndarray, columns: list[str]) -> list[str]:
-    """For each direction the two columns that go with it most, and their correlations."""
+def _meant(found: Directions, points: np.ndarray, columns: Sequence[str]) -> list[str]:
+    """For each direction the two columns that go with it most, and their correlations; below each
+    other where they are long."""
     d = len(columns)
     both = np.concatenate([points, found.of(points)], axis=1)
     with np.errstate(invalid="ignore"):
         together = np.nan_to_num(np.corrcoef(both.T)[:d, d:])
     most = np.argsort(-np.abs(together), axis=0, kind="stable")[:2].T
-    return [
-        ", ".join(f"{columns[a]} {together[a, i]:+.1f}" for a in pair)
-        for i, pair in enumerate(most)
-    ]
+    told = []
+    for i, pair in enumerate(most):
+        both_names = [f"{brief(columns[a], _NAME)} {together[a, i]:+.1f}" for a in pair]
+        gap = ", " if sum(map(len, both_names)) <= _ROOM else "\n"
+        told.append(plain(both_names[0]) + gap + plain(both_names[1]))
+    return told

@@ -7,18 +7,22 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
 
+import gemjax as gj
 from gemjax.cli.files.boundary import InputError, brief
 from gemjax.cli.files.write import replacing
-from gemjax.cli.record import Record
+from gemjax.cli.record import MODEL, Record
 from gemjax.cli.report import (
+    cluster_figures,
     fit_figures,
     heat_figures,
     outcome_figures,
     path_figures,
     rate_figures,
     scaling_figures,
+    selection_figures,
     start_figures,
     time_figures,
     words,
@@ -87,15 +91,38 @@ def _figures(record: Record) -> Iterator[tuple[str, Figure]]:
     """Names and figures, one at a time."""
     if record.command == "run":
         yield from _study(record)
+    elif record.command == "clusters":
+        yield from _clusters(record)
     elif _have(record, *(f"history_{name}" for name in _CONVERGENCE)):
         done = record.summary["num_iterations"]
         history = {name: record.grid[0][f"history_{name}"][0, :done] for name in _CONVERGENCE}
+        told = record.summary["components"]  # whose units are the data's, as those of its loss
+        units = gj.Units(np.zeros(len(told["columns"])), told["scale"])
+        history["loss"] = units.loss_to_data(history["loss"])
         yield "convergence", fit_figures.convergence(history)
     if record.components.keys() >= set(_COMPONENTS):
         told = record.summary["components"]
         arrays: list[Any] = [record.components[name] for name in _COMPONENTS]
         arrays += [told["scale"], list(map(plain, told["columns"])), told["num_points"]]
         yield "components", fit_figures.components(*arrays)
+
+
+def _clusters(record: Record) -> Iterator[tuple[str, Figure]]:
+    found, arrays = record.model.found, record.components
+    if not isinstance(found, gj.Selection):
+        raise InputError(f"{record.folder / MODEL}: is not what its summary says")
+    if "points" in arrays:
+        yield (
+            "clusters",
+            cluster_figures.clusters(
+                found, arrays["points"], record.model.names, arrays.get("point_weights"),
+                record.summary["num_rows_used"],
+            ),
+        )  # fmt: skip
+    if record.summary["components_asked_for"] is not None:
+        return  # there was no number to choose
+    yield "criteria", selection_figures.criteria(found, sampled=record.summary["is_sampled"])
+    yield "tree", selection_figures.tree(found)
 
 
 def _study(record: Record) -> Iterator[tuple[str, Figure]]:

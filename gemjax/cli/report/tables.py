@@ -11,15 +11,18 @@ from rich.table import Column, Table
 
 from gemjax.cli.files.boundary import brief
 from gemjax.cli.record import Record
-from gemjax.cli.report import words
+from gemjax.cli.report import screen, words
 from gemjax.cli.results import cell
 
-_MOST_SHOWN = 10  # components
+_MOST_SHOWN, _MOST_COLUMNS = 10, 4  # components, and their coordinates
 
 
 def show(record: Record) -> None:
     """Prints the table and the lines of a record."""
     summary = record.summary
+    if record.command == "clusters":
+        print("\n".join(screen.lines(summary, record.folder)))
+        return
     end = f"{summary['wall_seconds']:.0f} s on {summary['device']}; results in {record.folder}"
     if record.command == "run":
         points = summary["points"]
@@ -32,7 +35,11 @@ def show(record: Record) -> None:
         pairs = zip(record.components["means"], record.components["weights"], strict=True)
         rows = [[*(f"{v:.6g}" for v in mean), f"{weight:.4f}"] for mean, weight in pairs]
         title = f"{brief(Path(summary['data']).name, 60)}: the heaviest of {len(rows)} components"
-        show_table(title, [*(brief(name, 40) for name in columns), "weight"], rows[:_MOST_SHOWN])
+        names, left = [brief(name, 40) for name in columns], len(columns) - _MOST_COLUMNS
+        if left > 0:  # they would be cut in a terminal
+            names = [*(brief(name, 12) for name in columns[:_MOST_COLUMNS]), f"{left} more"]
+            rows = [[*row[:_MOST_COLUMNS], "...", row[-1]] for row in rows]
+        show_table(title, [*names, "weight"], rows[:_MOST_SHOWN])
     print(
         f"loss {_number(summary['loss_nats_per_point'], '.6f')} nats per point, "
         f"{summary['num_active']} components with weight"
@@ -106,11 +113,15 @@ def _told(point: dict[str, Any]) -> dict[str, Any]:
 def certificate_lines(found: dict[str, Any], columns: Sequence[str], advice: str) -> list[str]:
     """What a certificate, a dict as in summary.json, says to a user; `advice` if it is not good."""
     pairs = zip(columns, found["birth_at"], strict=True)
-    place = ", ".join(f"{brief(name, 40)} = {_number(x, '.5g')}" for name, x in pairs)
+    place = ", ".join(
+        f"{brief(name, 40)} = {_number(x, '.5g')}" for name, x in list(pairs)[:_MOST_COLUMNS]
+    )
+    place += ", ..." * (len(columns) > _MOST_COLUMNS)
     verdict = "birth-optimal" if found["birth_optimal"] else f"not birth-optimal, {advice}"
     usable = ""
     if not found["npmle_usable"]:
-        usable = f" (of no use: {_number(found['npmle_points'])} far points make it up)"
+        few = _number(found["npmle_points"])
+        usable = f" (of no use: {few} far point{'s' * (few != '1')} make it up)"
     gain, price, weights, npmle = (
         _number(found[key]) for key in ("birth_gain", "birth_price", "duality_gap", "npmle_gap")
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gemjax.cli.files.boundary import InputError, shown
+from gemjax.cli.files.read import READING
 from gemjax.cli.study.settings import GridPoint, TruthTable, start_settings
 
 _STARTS_ON_DISK = ("from_mixture", "from_target")
 _NEED_POINTS = ("plus_plus", "spectral", "tensor")
-_OF_A_FILE = ("path", "columns", "weights", "on_disk")
+_OF_A_FILE = ("path", *READING, "on_disk")
 
 
 def check_point(point: GridPoint) -> None:
@@ -64,8 +65,9 @@ def _check_target(point: GridPoint) -> None:
     _refuse(
         target.on_disk and not is_file, f'target.on_disk needs target.kind = "file", not {kind}'
     )
-    plain = target.columns is target.weights is None and point.model.init in _STARTS_ON_DISK
-    other = "target.columns, target.weights nor another model.init"
+    told = [getattr(target, name) not in (None, False) for name in READING]
+    plain = not any(told) and target.header is None and point.model.init in _STARTS_ON_DISK
+    other = "target.columns, target.weights, ways to read a text nor another model.init"
     _refuse(target.on_disk and not plain, f"target.on_disk goes with neither {other}, got {init}")
     _refuse(
         solver.mean_rule == "polyak" and target.kind != "population",

@@ -67,6 +67,10 @@ class TargetTable:
     path: str | None = None  # relative to the config file
     columns: tuple[str, ...] | None = None
     weights: str | None = None  # the column that holds sample weights
+    header: bool | None = None  # of a text file; seen from it by default, as the next two
+    delimiter: str | None = None
+    decimal: str | None = None
+    drop_missing: bool = False  # leave out rows with a missing value
     scale: float = _key(1.0, above=0)  # noise standard deviation of the file's data
     on_disk: bool = False  # read the file (.npy) while fitting, instead of loading it
     seed: int = _key(0, least=0)
