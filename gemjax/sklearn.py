@@ -91,6 +91,9 @@ class GaussianMixture(Density):
     ([0.6, 0.4], [0, 1])
     """
 
+    lower_bound_: float
+    lower_bounds_: np.ndarray
+
     def __init__(
         self,
         n_components: int | str = "auto",
@@ -137,9 +140,10 @@ class GaussianMixture(Density):
         weights = checked_sample_weight(sample_weight, points)
         if not (some := weights > 0).all():
             points, weights = points[some], weights[some]
-        if self.n_components != "auto" and len(points) < self.n_components:
+        number = self._number()
+        if number is not None and len(points) < number:
             raise ValueError(
-                f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
+                f"Expected n_samples >= n_components but got n_components = {number}, "
                 f"n_samples = {len(points)}"
             )
         again = self.warm_start and hasattr(self, "converged_") and self._suits(points)
@@ -188,6 +192,9 @@ class GaussianMixture(Density):
         form = self.family_ if kind == "auto" else form_of(kind).name
         return (self.n_components in ("auto", n), d, form) == (True, points.shape[1], self.family_)
 
+    def _number(self) -> int | None:
+        return None if self.n_components == "auto" else int(self.n_components)
+
     def _covariance_type(self) -> str:
         if self.covariance_type is None:
             return "auto" if self.n_components == "auto" else "full"
@@ -195,13 +202,13 @@ class GaussianMixture(Density):
 
     def _begin(self, points: np.ndarray, weights: np.ndarray) -> None:
         """Where EM begins: found, or given."""
-        number = None if self.n_components == "auto" else int(self.n_components)
+        number = self._number()
         inits = (self.weights_init, self.means_init, self.precisions_init)
         starts = None if self.n_init == "auto" else int(self.n_init)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         args = (inits, starts, float(self.reg_covar), seed)
         found = begin(points, weights, number, self._covariance_type(), *args)
-        self.family_, self.covariance_type_ = found.form.name, found.form.type
+        self.family_, self.covariance_type_ = found.form.name, found.form.covariance_type
         self.certificate_, self.path_ = found.certificate, found.path
         # With a number that was asked for, each component is a cluster.
         n = len(found.start.weights)

@@ -65,7 +65,7 @@ def check_settings(estimator: Any) -> None:
         )
     for name in ("tol", "reg_covar"):
         value = getattr(estimator, name)
-        if not isinstance(value, numbers.Real) or not 0 <= value < np.inf:
+        if not isinstance(value, numbers.Real) or not 0 <= float(value) < np.inf:
             raise ValueError(f"{name} must be a finite number that is not negative, got {value!r}")
     checks.count("max_iter", estimator.max_iter, 0)
     if estimator.n_init != "auto":

@@ -61,7 +61,7 @@ def search(
     num_starts: int | None,
 ) -> Found:
     """The best start of EM for points (N, d), and their number where it is None."""
-    with jax.enable_x64(points.dtype == np.float64):
+    with jax.enable_x64(True):
         target, key = _target(points, weights), jax.random.key(seed)
         if covariance_type == "identity":
             return _search_known(target, key, num_components, num_starts or 1)
@@ -124,7 +124,7 @@ def run_em(
     max_iter: int,
 ) -> Ended:
     """EM on points (N, d), until the mean log-likelihood changes by less than the tolerance."""
-    with jax.enable_x64(points.dtype == np.float64):
+    with jax.enable_x64(True):
         mixture, target = to_mixture(form, start, floor), _target(points, weights)
         rest: dict[str, Any] = {"num_iterations": max_iter, "tolerance": tolerance}
         end = jax.device_get(fit(classical_em(), target, mixture, **rest))

@@ -25,7 +25,7 @@ class Form(NamedTuple):
     and whether all components have the same."""
 
     name: str
-    type: str
+    covariance_type: str
     is_shared: bool
 
     @property
@@ -34,7 +34,7 @@ class Form(NamedTuple):
 
     @property
     def is_matrix(self) -> bool:
-        return self.type in ("full", "tied")
+        return self.covariance_type in ("full", "tied")
 
     def num_parameters(self, n: int, d: int) -> int:
         """Free parameters of n components: weights, means, covariances."""
@@ -83,7 +83,7 @@ def fitted(form: Form, weights: np.ndarray, spread: np.ndarray, floor: float) ->
         return np.ones_like(weights)
     if form.is_shared:
         spread = np.tensordot(weights, spread, axes=1)[None]
-    if form.type == "spherical":
+    if form.covariance_type == "spherical":
         spread = spread.mean(axis=1)
     if form.is_matrix:
         values, vectors = np.linalg.eigh(spread)
@@ -118,7 +118,7 @@ def to_mixture(form: Form, parameters: Parameters, floor: float) -> Mixture:
     weights, means, covariances = parameters
     if form.name == "identity":
         return make_mixture(means, weights)
-    if form.is_shared and form.type != "tied":
+    if form.is_shared and form.covariance_type != "tied":
         covariances = covariances[0]
     floor_ = np.asarray(floor, means.dtype)
     return make_mixture(means, weights, covariance=form.family(covariances, floor_))
@@ -126,13 +126,13 @@ def to_mixture(form: Form, parameters: Parameters, floor: float) -> Mixture:
 
 def from_mixture(form: Form, mixture: Mixture) -> Parameters:
     """From a mixture of NumPy arrays."""
-    means, n = mixture.means, len(mixture.means)
-    weights = np.asarray(mixture.weights)
+    means, weights = np.asarray(mixture.means), np.asarray(mixture.weights)
+    n = len(means)
     if form.name == "identity":
         return Parameters(weights, means, np.ones_like(weights))
     covariance: Any = mixture.covariance
     value = np.asarray(getattr(covariance, dataclasses.fields(covariance)[0].name))
-    if form.is_shared and form.type != "tied":
+    if form.is_shared and form.covariance_type != "tied":
         value = np.broadcast_to(value, (n, *value.shape)).copy()
     return Parameters(weights, means, value)
 

@@ -30,8 +30,10 @@ def checked_means(value: Any, n: int, d: int, dtype: Any) -> np.ndarray:
 
 def checked_covariances(value: Any, form: Form, n: int, d: int, dtype: Any) -> np.ndarray:
     """From precisions in scikit-learn's shape for the form."""
-    shape = {"full": (n, d, d), "tied": (d, d), "diag": (n, d), "spherical": (n,)}[form.type]
-    name = f"{form.type} precision"
+    shape = {"full": (n, d, d), "tied": (d, d), "diag": (n, d), "spherical": (n,)}[
+        form.covariance_type
+    ]
+    name = f"{form.covariance_type} precision"
     precisions = _shaped(name, value, shape, dtype)
     if form.is_matrix:
         matrices = precisions.reshape(-1, d, d)
