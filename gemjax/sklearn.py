@@ -176,7 +176,8 @@ class GaussianMixture(Density):
         points = checked_points(self, X, reset=False)
         weights = checked_sample_weight(sample_weight, points)
         before = Parameters(self.weights_, self.means_, self.covariances_)
-        scores, resp = self.score_samples(points), self.responsibilities(points)
+        model = self._model()
+        scores, resp = model.score_samples(points), model.predict_proba(points)
         args = (points, weights, resp, self.n_samples_seen_, self.reg_covar)
         self._set(running.step(FORMS[self.family_], before, *args))
         self.lower_bound_ = float(np.average(scores, weights=weights))
@@ -227,7 +228,7 @@ class GaussianMixture(Density):
             return
         if self.n_components_ == 1:  # the optimum is known
             self._set(one_component(points, weights, form, floor))
-            bounds = np.atleast_1d(np.average(self.score_samples(points), weights=weights))
+            bounds = np.atleast_1d(np.average(self._model().score_samples(points), weights=weights))
             self.converged_ = True
         else:
             start = Parameters(self.weights_, self.means_, self.covariances_)
