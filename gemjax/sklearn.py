@@ -133,7 +133,8 @@ class GaussianMixture(Density):
             is float64. No missing values, not sparse.
           y: ignored.
           sample_weight: (N,) non-negative; a row of weight 2 counts as two, one of weight 0 not at
-            all. For choosing a number the effective number of rows counts, (Σw)²/Σw².
+            all. Where weights are not whole numbers, or add up to more than ten times the rows,
+            the effective number of rows, (Σw)²/Σw², decides how many components they can tell.
         """
         check_settings(self)
         points = checked_points(self, X, reset=True)

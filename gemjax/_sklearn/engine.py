@@ -33,6 +33,7 @@ from gemjax._sklearn.forms import (
 )
 
 _PER_CLUSTER, _FEWEST, _MOST = 8, 32, 320  # components that known covariances begin with
+_REPEATED = 10  # times as many points as rows at most, where weights are counts
 _SETTLE = 30  # iterations of EM before they are merged
 
 
@@ -62,7 +63,7 @@ def search(
 ) -> Found:
     """The best start of EM for points (N, d), and their number where it is None."""
     with jax.enable_x64(True):
-        target, key = _target(points, weights), jax.random.key(seed)
+        target, key = _target(*_in_order(points, weights)), jax.random.key(seed)
         if covariance_type == "identity":
             return _search_known(target, key, num_components, num_starts or 1)
         families = None if covariance_type == "auto" else (form_of(covariance_type).name,)
@@ -74,6 +75,18 @@ def search(
         return Found(
             form, from_mixture(form, found.mixture), found.cluster, found.certificate, found
         )
+
+
+def _in_order(points: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same points in an order that does not depend on that of the rows, so that the seeds do
+    not; a point as often as its weight says where that is a whole number."""
+    total, whole = weights.sum(dtype=float), (weights == np.round(weights)).all()
+    if whole and len(points) < total <= _REPEATED * len(points):
+        points = np.repeat(points, weights.astype(np.int64), axis=0)
+        weights = np.ones(len(points), points.dtype)
+    direction = np.random.default_rng(0).normal(size=points.shape[1]).astype(points.dtype)
+    order = np.argsort(points @ direction, kind="stable")
+    return points[order], weights[order]
 
 
 def _search_known(

@@ -250,11 +250,15 @@ def test_one_row_at_a_time_and_from_nothing():
 def test_in_a_pipeline_and_a_grid():
     pd = pytest.importorskip("pandas")
     frame = pd.DataFrame(X, columns=["length", "width"])
-    pipeline = make_pipeline(StandardScaler(), GaussianMixture(1)).set_output(transform="pandas")
-    grid = GridSearchCV(pipeline, {"gaussianmixture__covariance_type": list(TYPES)}, cv=3)
-    grid.fit(frame)
-    assert grid.best_params_ == {"gaussianmixture__covariance_type": "full"}
-    assert grid.best_estimator_[-1].feature_names_in_.tolist() == ["length", "width"]
+    kinds = {"gaussianmixture__covariance_type": list(TYPES)}
+    grids = []
+    for model in (GaussianMixture(1), sklearn.mixture.GaussianMixture()):
+        pipeline = make_pipeline(StandardScaler(), model).set_output(transform="pandas")
+        grids.append(GridSearchCV(pipeline, kinds, cv=3).fit(frame))
+    ours, theirs = (grid.cv_results_["mean_test_score"] for grid in grids)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    assert grids[0].best_params_ == grids[1].best_params_
+    assert grids[0].best_estimator_[-1].feature_names_in_.tolist() == ["length", "width"]
 
 
 def test_frames():

@@ -20,8 +20,9 @@ FOLDERS = [
     "_assess",
     "_em",
     "_reduce",
+    "_sklearn",
 ]
-PUBLIC = ["covariance", "hermite", "initialize", "rules", "truth"]
+PUBLIC = ["covariance", "hermite", "initialize", "rules", "sklearn", "truth"]
 
 
 def name(path):
