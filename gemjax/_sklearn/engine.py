@@ -84,7 +84,7 @@ def _in_order(points: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.n
     if whole and len(points) < total <= _REPEATED * len(points):
         points = np.repeat(points, weights.astype(np.int64), axis=0)
         weights = np.ones(len(points), points.dtype)
-    direction = np.random.default_rng(0).normal(size=points.shape[1]).astype(points.dtype)
+    direction = np.asarray(np.random.default_rng(0).normal(size=points.shape[1]), points.dtype)
     order = np.argsort(points @ direction, kind="stable")
     return points[order], weights[order]
 
