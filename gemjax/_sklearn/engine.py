@@ -48,9 +48,12 @@ class Found(NamedTuple):
     path: Selection | Path | None
 
 
-def has_room(N: int, num_components: int) -> bool:
-    """Whether a search for so many components may be asked for, of N points."""
-    return 2 * num_components <= min(N, SAMPLE)
+def has_room(shape: tuple[int, ...], num_components: int, form: Form | None) -> bool:
+    """Whether a search for so many components has anything to choose from, of points (N, d):
+    components with a covariance of their own must have d + 2 points each."""
+    N, d = shape
+    few = form is not None and not form.is_shared and num_components * (d + 2) > N
+    return 2 * num_components <= min(N, SAMPLE) and not few
 
 
 def search(
@@ -63,7 +66,7 @@ def search(
 ) -> Found:
     """The best start of EM for points (N, d), and their number where it is None."""
     with jax.enable_x64(True):
-        target, key = _target(*_in_order(points, weights)), jax.random.key(seed)
+        target, key = _target(*in_order(points, weights)), jax.random.key(seed)
         if covariance_type == "identity":
             return _search_known(target, key, num_components, num_starts or 1)
         families = None if covariance_type == "auto" else (form_of(covariance_type).name,)
@@ -77,7 +80,7 @@ def search(
         )
 
 
-def _in_order(points: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def in_order(points: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The same points in an order that does not depend on that of the rows, so that the seeds do
     not; a point as often as its weight says where that is a whole number."""
     total, whole = weights.sum(dtype=float), (weights == np.round(weights)).all()

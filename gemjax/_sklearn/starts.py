@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.cluster import kmeans_plusplus
 from sklearn.metrics import pairwise_distances_argmin
 
-from gemjax._sklearn.engine import Found, has_room, search
+from gemjax._sklearn.engine import Found, has_room, in_order, search
 from gemjax._sklearn.forms import Form, Parameters, fitted, form_of, moments
 from gemjax._sklearn.given import checked_covariances, checked_means, checked_weights
 
@@ -64,9 +64,10 @@ def _without(
     seed: int,
 ) -> Found:
     """Where nothing is given."""
-    if n == 1 and form is not None:
+    room = has_room(points.shape, n or 1, form)
+    if form is not None and (n == 1 or (n is None and not room)):
         return _as_given(form, one_component(points, weights, form, floor))
-    if n is None or has_room(len(points), n):
+    if n is None or room:
         found = search(points, weights, seed, n, covariance_type, num_starts)
         # Fewer where not so many points differ.
         if n is None or form is None or len(found.start.weights) == n:
@@ -76,6 +77,7 @@ def _without(
             f"n_components must be at most half of the {len(points)} rows where covariance_type is "
             f"'auto', got {n}"
         )
+    assert n is not None
     assert form is not None
     return _as_given(form, drawn(points, weights, form, n, floor, seed))
 
@@ -98,6 +100,7 @@ def drawn(
     points: np.ndarray, weights: np.ndarray, form: Form, n: int, floor: float, seed: int
 ) -> Parameters:
     """n components about points drawn by D² seeding: for nearly as many as there are points."""
+    points, weights = in_order(points, weights)
     means, _ = kmeans_plusplus(points, n, sample_weight=weights, random_state=seed)
     return about(points, weights, form, means, floor)
 
