@@ -84,11 +84,11 @@ class GaussianMixture(Density):
 
     >>> import numpy as np
     >>> from gemjax.sklearn import GaussianMixture
-    >>> rng = np.random.default_rng(0)
-    >>> X = np.concatenate([rng.normal(size=(60, 2)), rng.normal(size=(40, 2)) + 9])
-    >>> model = GaussianMixture(2, n_init=1, random_state=0).fit(X)
+    >>> noise = np.random.default_rng(0).normal(size=(96, 2))
+    >>> X = noise + 9 * np.repeat(np.arange(3), [48, 32, 16])[:, None]
+    >>> model = GaussianMixture(3, n_init=1, random_state=0).fit(X)
     >>> model.weights_.round(2).tolist(), model.predict([[0, 0], [9, 9]]).tolist()
-    ([0.6, 0.4], [0, 1])
+    ([0.5, 0.33, 0.17], [0, 1])
     """
 
     lower_bound_: float
