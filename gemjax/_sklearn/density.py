@@ -42,7 +42,8 @@ class Density(DensityMixin, BaseEstimator):
 
     def responsibilities(self, X: Any) -> np.ndarray:
         """(N, n_components_) probabilities of the components given each row of X (N, d)."""
-        return self._model().predict_proba(self._points(X))
+        points = self._points(X)
+        return self._model().predict_proba(points)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """(N, n_clusters_) probabilities of the clusters given each row of X (N, d).
@@ -63,7 +64,8 @@ class Density(DensityMixin, BaseEstimator):
 
     def score_samples(self, X: Any) -> np.ndarray:
         """(N,) log p(x) of each row of X (N, d), in nats."""
-        return self._model().score_samples(self._points(X))
+        points = self._points(X)
+        return self._model().score_samples(points)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of log p(x) over the rows of X (N, d), in nats per point."""
