@@ -15,7 +15,8 @@ from gemjax._families.spectrum import factor, identity_like, times
 @functools.cache
 def pairs(d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows a and columns b of the pairs a <= b, and (d, d) the number of each pair."""
-    a, b = np.triu_indices(d)
+    # Of 32 bits, whichever way JAX has 64 enabled when this is first asked.
+    a, b = (i.astype(np.int32) for i in np.triu_indices(d))
     numbers = np.zeros((d, d), np.int32)
     numbers[a, b] = numbers[b, a] = np.arange(len(a))
     return a, b, numbers

@@ -21,8 +21,9 @@ FOLDERS = [
     "_em",
     "_reduce",
     "_exchange",
+    "_sklearn",
 ]
-PUBLIC = ["convert", "covariance", "hermite", "initialize", "rules", "truth"]
+PUBLIC = ["convert", "covariance", "hermite", "initialize", "rules", "sklearn", "truth"]
 
 
 def name(path):

@@ -1,0 +1,403 @@
+"""GaussianMixture as an estimator: against scikit-learn's, and what is its own."""
+
+import pickle
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import sklearn.mixture
+from scipy.stats import multivariate_normal
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import adjusted_rand_score
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import gemjax as gj
+from gemjax.sklearn import GaussianMixture
+
+TYPES = ("full", "tied", "diag", "spherical")
+MEANS = np.array([[0.0, 0.0], [9.0, 1.0], [2.0, 10.0]])
+RNG = np.random.default_rng(0)
+LABELS = np.repeat([0, 1, 2], [48, 32, 16])
+X = MEANS[LABELS] + RNG.normal(size=(96, 2)) @ [[1.0, 0.4], [0.0, 0.8]] * (1 + LABELS[:, None])
+INIT = {"means_init": MEANS + 1, "weights_init": [0.4, 0.3, 0.3]}
+MATRICES = np.stack([np.eye(2) + 0.1 * k for k in range(3)])
+PRECISIONS = {
+    "full": MATRICES,
+    "tied": MATRICES[1],
+    "diag": np.diagonal(MATRICES, axis1=1, axis2=2),
+    "spherical": np.array([1.0, 0.5, 2.0]),
+}
+
+
+@parametrize_with_checks([GaussianMixture(1)])
+def test_scikit_learns_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks([GaussianMixture(n_init=1), GaussianMixture(2, n_init=1)])
+def test_scikit_learns_checks_of_searches(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return GaussianMixture(3, n_init=1, random_state=0).fit(X)
+
+
+@pytest.fixture(scope="module")
+def chosen():
+    return GaussianMixture(n_init=1, random_state=0).fit(X)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_densities_are_scikit_learns(kind):
+    start = {**INIT, "precisions_init": PRECISIONS[kind], "covariance_type": kind}
+    ours = GaussianMixture(3, max_iter=0, **start).fit(X)
+    theirs = sklearn.mixture.GaussianMixture(3, covariance_type=kind)
+    theirs.weights_, theirs.means_ = ours.weights_, ours.means_
+    theirs.covariances_, theirs.precisions_cholesky_ = ours.covariances_, ours.precisions_cholesky_
+    for method in ("score_samples", "predict_proba", "score", "predict", "aic", "bic"):
+        expected = getattr(theirs, method)(X)
+        np.testing.assert_allclose(getattr(ours, method)(X), expected, rtol=1e-10, atol=1e-10)
+    covariances = np.broadcast_to(
+        np.linalg.inv(MATRICES[1] if kind == "tied" else MATRICES), (3, 2, 2)
+    )
+    if kind == "diag":
+        covariances = [np.diag(1 / p) for p in PRECISIONS[kind]]
+    if kind == "spherical":
+        covariances = [np.eye(2) / p for p in PRECISIONS[kind]]
+    parts = [
+        w * multivariate_normal.pdf(X, m, c)
+        for w, m, c in zip(INIT["weights_init"], MEANS + 1, covariances, strict=True)
+    ]
+    np.testing.assert_allclose(ours.score_samples(X), np.log(np.sum(parts, axis=0)), rtol=1e-10)
+    np.testing.assert_allclose(
+        ours.responsibilities(X), (parts / np.sum(parts, axis=0)).T, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_em_from_a_given_start_is_scikit_learns(kind):
+    start = {**INIT, "precisions_init": PRECISIONS[kind], "covariance_type": kind}
+    settings = {"max_iter": 5, "tol": 0.0, "reg_covar": 0.0}
+    models = [
+        cls(3, **start, **settings) for cls in (GaussianMixture, sklearn.mixture.GaussianMixture)
+    ]
+    for model in models:
+        with pytest.warns(ConvergenceWarning):
+            model.fit(X)
+    ours, theirs = models
+    for name in ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"):
+        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-8)
+    np.testing.assert_allclose(ours.lower_bounds_, theirs.lower_bounds_, rtol=1e-10)
+    assert (ours.n_iter_, ours.converged_) == (5, False)
+    assert ours.lower_bound_ == ours.lower_bounds_[-1]
+    assert ours.certificate_ is ours.path_ is None
+    ours.set_params(warm_start=True)
+    with pytest.warns(ConvergenceWarning):
+        ours.fit(X)
+    more = clone(theirs).set_params(max_iter=10)
+    with pytest.warns(ConvergenceWarning):
+        more.fit(X)
+    np.testing.assert_allclose(ours.covariances_, more.covariances_, rtol=1e-7)
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_one_component_has_its_optimum_at_once(kind):
+    ours = GaussianMixture(1, covariance_type=kind).fit(X + 1e4, sample_weight=1 + LABELS)
+    repeated = np.repeat(X, 1 + LABELS, axis=0) + 1e4
+    theirs = sklearn.mixture.GaussianMixture(1, covariance_type=kind, reg_covar=0).fit(repeated)
+    np.testing.assert_allclose(ours.means_, theirs.means_, rtol=1e-12)
+    np.testing.assert_allclose(ours.covariances_, theirs.covariances_, rtol=1e-6)
+    assert ours.lower_bound_ == pytest.approx(theirs.lower_bound_, rel=1e-9)
+    assert ours.converged_
+
+
+def test_a_search_is_no_worse_than_ten_starts(found):
+    theirs = sklearn.mixture.GaussianMixture(3, n_init=10, random_state=0, tol=1e-6).fit(X)
+    assert found.score(X) > theirs.score(X) - 1e-4
+    assert found.converged_
+    assert found.n_iter_ == len(found.lower_bounds_) >= 2
+    assert found.family_ == "VVV"
+    assert (np.diff(found.weights_) < 0).all()
+    assert adjusted_rand_score(found.predict(X), LABELS) > 0.9
+    assert isinstance(found.certificate_, gj.Certificate)
+    assert isinstance(found.path_, gj.Selection)
+    np.testing.assert_array_equal(found.cluster_, [0, 1, 2])
+    assert found.n_samples_seen_ == 96
+    again = clone(found)
+    np.testing.assert_array_equal(again.fit_predict(X), found.predict(X))
+    np.testing.assert_array_equal(again.means_, found.means_)
+
+
+@pytest.mark.slow
+def test_a_number_is_chosen(chosen):
+    assert chosen.n_components_ == chosen.n_clusters_ == 3
+    assert chosen.family_ == chosen.path_.family_name
+    assert adjusted_rand_score(chosen.predict(X), LABELS) > 0.9
+    p = chosen._n_parameters()
+    assert chosen.bic(X) == pytest.approx(-2 * 96 * chosen.score(X) + p * np.log(96))
+
+
+def test_a_fitted_estimator_holds_numpy_alone(found):
+    leaves = jax.tree.leaves(vars(found))
+    assert not any(isinstance(leaf, jax.Array) for leaf in leaves)
+    copy = pickle.loads(pickle.dumps(found))
+    np.testing.assert_array_equal(copy.predict_proba(X), found.predict_proba(X))
+    assert copy.certificate_.birth_gain == found.certificate_.birth_gain
+
+
+def test_clusters_are_unions_of_components():
+    model = GaussianMixture(3, covariance_type="spherical", max_iter=0, **INIT).fit(X)
+    resp = model.responsibilities(X)
+    model.cluster_, model.n_clusters_ = np.array([1, 0, 1]), 2
+    proba = model.predict_proba(X)
+    np.testing.assert_allclose(
+        proba, np.stack([resp[:, 1], resp[:, 0] + resp[:, 2]], 1), atol=1e-12
+    )
+    np.testing.assert_array_equal(model.predict(X), proba.argmax(1))
+    model.cluster_ = np.array([1, 0, -1])  # a background
+    two = resp[:, [1, 0]] / resp[:, :2].sum(1, keepdims=True)
+    some = resp[:, :2].sum(1) > 1e-6
+    np.testing.assert_allclose(model.predict_proba(X)[some], two[some], rtol=1e-6, atol=1e-12)
+    points, label = model.sample(500)
+    assert points.shape == (500, 2)
+    assert set(label) == {-1, 0, 1}
+
+
+def test_float32_stays_and_configuration_too():
+    start = {**INIT, "covariance_type": "diag"}
+    with jax.enable_x64(False):
+        wide = GaussianMixture(3, **start).fit(X)
+        narrow = GaussianMixture(3, **start).fit(X.astype(np.float32))
+        assert jnp.zeros(()).dtype == jnp.float32
+    for model, dtype in ((wide, np.float64), (narrow, np.float32)):
+        for name in ("weights_", "means_", "covariances_", "precisions_", "precisions_cholesky_"):
+            assert getattr(model, name).dtype == dtype
+        assert model.score_samples(X.astype(dtype)).dtype == dtype
+    np.testing.assert_allclose(narrow.means_, wide.means_, rtol=1e-4)
+    theirs = sklearn.mixture.GaussianMixture(3, tol=1e-3, **start, reg_covar=0)
+    theirs.precisions_init = 1 / GaussianMixture(3, max_iter=0, **start).fit(X).covariances_
+    np.testing.assert_allclose(wide.means_, theirs.fit(X).means_, rtol=1e-8)
+
+
+def test_weights_are_counts():
+    count = RNG.integers(0, 3, size=96)
+    count[-1] += 96 - count.sum() if count.sum() < 96 else 0
+    start = {**INIT, "covariance_type": "diag"}
+    weighted = GaussianMixture(3, **start).fit(X, sample_weight=count)
+    repeated = GaussianMixture(3, **start).fit(np.repeat(X, count, axis=0))
+    np.testing.assert_allclose(weighted.means_, repeated.means_, rtol=1e-9)
+    np.testing.assert_allclose(weighted.covariances_, repeated.covariances_, rtol=1e-9)
+    assert weighted.n_samples_seen_ == count.sum()
+
+
+@pytest.mark.parametrize("kind", [*TYPES, "identity"])
+def test_batches_move_running_statistics(kind):
+    model = GaussianMixture(3, covariance_type=kind, max_iter=0, reg_covar=0, **INIT).fit(X[::2])
+    batch, weights = X[1::2], 1.0 + LABELS[1::2]
+    covariances = model.covariances_
+    if kind == "tied":
+        covariances = np.repeat(covariances[None], 3, axis=0)
+    elif kind != "full":
+        covariances = np.stack([np.eye(2) * c for c in covariances])
+    # Sums of 1, x and xxᵀ, as they are in the paper.
+    mass = model.weights_
+    first = mass[:, None] * model.means_
+    outer = model.means_[:, :, None] * model.means_[:, None]
+    second = mass[:, None, None] * (covariances + outer)
+    resp = model.responsibilities(batch) * (weights / weights.sum())[:, None]
+    gamma = (weights.sum() / (48 + weights.sum())) ** 0.6
+    mass = (1 - gamma) * mass + gamma * resp.sum(0)
+    first = (1 - gamma) * first + gamma * resp.T @ batch
+    second = (1 - gamma) * second + gamma * np.einsum("nk,ni,nj->kij", resp, batch, batch)
+    means = first / mass[:, None]
+    scatter = second / mass[:, None, None] - means[:, :, None] * means[:, None]
+    expected = {
+        "full": scatter,
+        "tied": np.tensordot(mass, scatter, 1),
+        "diag": np.diagonal(scatter, axis1=1, axis2=2),
+        "spherical": np.trace(scatter, axis1=1, axis2=2) / 2,
+        "identity": np.ones(3),
+    }[kind]
+    score = np.average(model.score_samples(batch), weights=weights)
+    model.partial_fit(batch, sample_weight=weights)
+    np.testing.assert_allclose(model.weights_, mass, rtol=1e-10)
+    np.testing.assert_allclose(model.means_, means, rtol=1e-10)
+    np.testing.assert_allclose(model.covariances_, expected, rtol=1e-8)
+    assert model.n_samples_seen_ == 48 + weights.sum()
+    assert model.lower_bound_ == pytest.approx(score)
+
+
+def test_one_row_at_a_time_and_from_nothing():
+    model = GaussianMixture(1).partial_fit(X[:50])
+    for row in X[50:]:
+        model.partial_fit([row])
+    assert model.n_samples_seen_ == 96
+    assert np.isfinite(model.score(X))
+    with pytest.raises(ValueError, match="X has 1 features, but GaussianMixture is expecting 2"):
+        model.partial_fit(X[:, :1])
+
+
+def test_in_a_pipeline_and_a_grid():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X, columns=["length", "width"])
+    kinds = {"gaussianmixture__covariance_type": list(TYPES)}
+    grids = []
+    for model in (GaussianMixture(1), sklearn.mixture.GaussianMixture()):
+        pipeline = make_pipeline(StandardScaler(), model).set_output(transform="pandas")
+        grids.append(GridSearchCV(pipeline, kinds, cv=3).fit(frame))
+    ours, theirs = (grid.cv_results_["mean_test_score"] for grid in grids)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    assert grids[0].best_params_ == grids[1].best_params_
+    assert grids[0].best_estimator_[-1].feature_names_in_.tolist() == ["length", "width"]
+
+
+def test_frames():
+    pd = pytest.importorskip("pandas")
+    plain = GaussianMixture(1).fit(X)
+    nullable = pd.DataFrame(X, columns=["a", "b"]).convert_dtypes()
+    np.testing.assert_array_equal(GaussianMixture(1).fit(nullable).means_, plain.means_)
+    nullable.loc[4, "b"] = pd.NA
+    message = "Input X contains NaN in 1 of 96 rows, first in row 4, column 'b'; drop or fill"
+    with pytest.raises(ValueError, match=message):
+        GaussianMixture(1).fit(nullable)
+
+
+def test_polars_frames():
+    pl = pytest.importorskip("polars")
+    model = GaussianMixture(1).fit(pl.DataFrame(X, schema=["a", "b"]))
+    assert model.feature_names_in_.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        X.tolist(),
+        np.asfortranarray(X),
+        X.astype(int),
+        np.column_stack([X, np.full(96, 7.0)]),
+        np.repeat(X[:1], 9, axis=0),
+        X[:, :1],
+        X[:2],
+    ],
+    ids=["list", "F", "integers", "constant column", "one place", "one column", "two rows"],
+)
+def test_data_that_is_unusual(points):
+    points = np.asarray(points)
+    points.setflags(write=False)
+    for kind in TYPES:
+        model = GaussianMixture(1, covariance_type=kind).fit(points)
+        assert np.isfinite(model.score(points))
+        assert np.isfinite(model.precisions_).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n_components": 0}, "n_components must be at least 1, got 0"),
+        ({"n_components": 2.5}, "n_components must be an integer, got 2.5"),
+        ({"covariance_type": "round"}, "covariance_type must be None or one of full, .*'round'"),
+        ({"tol": -1.0}, "tol must be a finite number that is not negative, got -1.0"),
+        ({"reg_covar": "x"}, "reg_covar must be a finite number .* got 'x'"),
+        ({"max_iter": -1}, "max_iter must be at least 0"),
+        ({"n_init": 0}, "n_init must be at least 1"),
+        ({"n_components": 97}, "Expected n_samples >= n_components but got n_components = 97"),
+        ({"means_init": MEANS}, "need an integer n_components and a covariance_type by name"),
+        ({"n_components": 3, "means_init": MEANS[:2]}, "'means' should have the shape of"),
+        (
+            {"n_components": 3, "means_init": MEANS, "precisions_init": -MATRICES},
+            "'full precision' should be symmetric, positive-definite",
+        ),
+        ({"n_components": 60, "covariance_type": "auto"}, "at most half of the 96 rows"),
+    ],
+)
+def test_settings_that_cannot_be(settings, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        GaussianMixture(**settings).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (np.ones(5), r"sample_weight must have shape \(96,\), got \(5,\)"),
+        (-np.ones(96), "sample_weight must be finite and non-negative, got -1.0 in row 0"),
+        (np.zeros(96), "sample_weight must not be zero for all rows"),
+    ],
+)
+def test_weights_that_cannot_be(weights, message):
+    with pytest.raises(ValueError, match=message):
+        GaussianMixture(1).fit(X, sample_weight=weights)
+
+
+def test_points_that_cannot_be():
+    sparse = pytest.importorskip("scipy.sparse").csr_array(X)
+    with pytest.raises(TypeError, match="Sparse data was passed"):
+        GaussianMixture(1).fit(sparse)
+    with pytest.raises(ValueError, match="minimum of 2 is required"):
+        GaussianMixture(1).fit(X[:1])
+    with pytest.raises(ValueError, match=r"infinity \(inf\) in 1 of 96 rows, first in row 3"):
+        GaussianMixture(1).fit(np.where(np.arange(96)[:, None] == 3, np.inf, X))
+
+
+def test_collapse_is_an_error_and_reg_covar_mends_it():
+    points = np.repeat(MEANS, 5, axis=0)
+    model = GaussianMixture(3, means_init=MEANS, reg_covar=0.0)
+    with pytest.raises(ValueError, match="ill-defined empirical covariance"):
+        model.fit(points)
+    model.set_params(reg_covar=1e-2).fit(points)
+    np.testing.assert_allclose(model.covariances_, 1e-2 * np.stack([np.eye(2)] * 3), atol=1e-12)
+
+
+def test_what_is_printed(capsys):
+    GaussianMixture(1, verbose=2, verbose_interval=1).fit(X)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["start", "iteration 1", "end"]
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_the_library_does_without_scikit_learn():
+    code = "import sys, gemjax; assert 'sklearn' not in sys.modules"
+    assert run(code).returncode == 0
+    done = run("import sys; sys.modules['sklearn'] = None; import gemjax.sklearn")
+    last = done.stderr.splitlines()[-1]
+    assert last == "ImportError: gemjax.sklearn needs scikit-learn: pip install 'gemjax[sklearn]'"
+
+
+@pytest.mark.slow
+def test_the_unit_covariance():
+    rng = np.random.default_rng(1)
+    points = MEANS[LABELS] + rng.normal(size=(96, 2))
+    for number in (3, "auto"):
+        model = GaussianMixture(number, covariance_type="identity", random_state=0).fit(points)
+        assert (model.family_, model.n_components_) == ("identity", 3)
+        np.testing.assert_array_equal(model.covariances_, np.ones(3))
+        assert model._n_parameters() == 3 * 2 + 2
+        assert isinstance(model.path_, gj.Path)
+        assert adjusted_rand_score(model.predict(points), LABELS) > 0.99
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("N", [2, 3, 5, 9])
+def test_a_handful_of_rows(N):
+    model = GaussianMixture(random_state=0).fit(X[:N])
+    assert np.isfinite(model.score(X[:N]))
+
+
+@pytest.mark.slow
+def test_nearly_as_many_components_as_rows():
+    model = GaussianMixture(8, random_state=0).fit(X[:10])
+    assert model.means_.shape == (8, 2)
+    same = GaussianMixture(4, random_state=0).fit(np.repeat(X[:2], 6, axis=0))
+    assert np.isfinite(same.score(X[:2]))
