@@ -126,7 +126,8 @@ class ConstrainedShared(Matrices, Tied):
         self, means: jax.Array, weights: jax.Array, kept: jax.Array, freed: jax.Array
     ) -> Self:
         share = shares(weights)[kept, freed]
-        return self.held(self.spread + share * self.product(means[kept] - means[freed]), weights)
+        merged = self.spread + share * self.product(means[kept] - means[freed])
+        return self.with_spread(self.shaped(merged))
 
     def merge_costs(self, means: jax.Array, weights: jax.Array) -> jax.Array:
         """log det(Σ + s a aᵀ) − log det Σ, held in the family, without a determinant per pair."""

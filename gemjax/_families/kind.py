@@ -75,9 +75,13 @@ class Kind(Covariance):
 
     def held(self, spread: jax.Array, weights: jax.Array) -> Self:
         """The family that fits parameters (n, …) of components with weights (n,) best."""
+        return self.with_spread(self.at_floor(self.nearest_to(spread, weights)))
+
+    def nearest_to(self, spread: jax.Array, weights: jax.Array) -> jax.Array:
+        """(n, …) the parameters of the family nearest to others, whatever the floor."""
         share = _each(weights / jnp.sum(weights), spread)
         mean = jnp.sum(share * spread, axis=0)[None]
-        return self.with_spread(self.at_floor(self.shaped(jnp.where(self.is_shared, mean, spread))))
+        return self.shaped(jnp.where(self.is_shared, mean, spread))
 
     def guarded(
         self, means: jax.Array, mass: jax.Array, moments: jax.Array, total: jax.Array | None,
@@ -97,7 +101,8 @@ class Kind(Covariance):
         S = self.spread
         merged = p * S[kept] + q * S[freed] + p * q * self.product(means[kept] - means[freed])
         weights = weights.at[kept].add(weights[freed]).at[freed].set(0)
-        return self.held(S.at[kept].set(merged), weights)
+        # Sums of what is above the floor are above it.
+        return self.with_spread(self.nearest_to(S.at[kept].set(merged), weights))
 
     def product(self, apart: jax.Array) -> jax.Array:
         """(…) what a distance between two means (…, d) adds to the parameters of the pair."""

@@ -29,6 +29,12 @@ def inverse_factor(matrices: jax.Array) -> jax.Array:
     return jax.scipy.linalg.solve_triangular(factor(matrices), eye, lower=True)
 
 
+def solved(matrices: jax.Array, vectors: jax.Array) -> jax.Array:
+    """(…, d) Σ⁻¹ v for vectors (…, d)."""
+    inverse = inverse_factor(matrices)
+    return times(times(inverse, vectors[..., None]).swapaxes(-1, -2), inverse)[..., 0, :]
+
+
 def log_determinant(factors: jax.Array) -> jax.Array:
     """(…) log det Σ from L, or −log det Σ from L⁻¹; from the diagonal alone, so that derivatives
     are finite."""

@@ -60,8 +60,9 @@ def settle(
         _, _, before, loss, number = carry
         return (number < most) & ~(before - loss < tolerance)
 
-    moved, first = em(mixture, blocks, guard)
-    start = (moved, mixture, jnp.full_like(first, jnp.inf), first, jnp.int32(1))
+    # No loss is known at first: the difference of two infinities is no number, and none is less.
+    infinite = jnp.full((), jnp.inf, mixture.means.dtype)
+    start = (mixture, mixture, infinite, infinite, jnp.int32(0))
     _, mixture, _, loss, number = jax.lax.while_loop(goes, go, start)
     return mixture, loss, number
 
@@ -120,10 +121,13 @@ def descend(
         # Several at once are pairs of their own; a covariance that all share waits for EM.
         begin = (level.mixture, costs, alive, zero, merges)
         mixture, _, _, height, merges = jax.lax.fori_loop(0, num, one, begin)
-        step = lambda _, mixture: em(mixture, blocks, guard)[0]  # noqa: E731
-        mixture = jax.lax.fori_loop(0, num_steps - 1, step, mixture)
-        moved, loss = em(mixture, blocks, guard)
+
+        def step(_: Any, carry: Any) -> Any:
+            moved, loss = em(carry[0], blocks, guard)
+            return moved, carry[0], loss
+
         # The level is the mixture that has this loss; one more step is on the way to the next.
+        moved, mixture, loss = jax.lax.fori_loop(0, num_steps, step, (mixture, mixture, zero))
         size = jnp.sum(mixture.weights > 0, dtype=jnp.int32)
         return Level(mixture, size, loss, height), moved, merges
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from gemjax._base.records import Mixture
 from gemjax._families.kind import Kind
+from gemjax._families.spectrum import solved
 from gemjax._model.densities import component_densities, scale
 from gemjax._numerics.finite import safe_exp
 from gemjax._points.blocks import Block, Blocks, Chunks
@@ -131,10 +132,7 @@ def _directions(mixture: Mixture, number: jax.Array) -> tuple[jax.Array, jax.Arr
     p = p.reshape(*p.shape, *(1,) * (spread.ndim - 1))
     pooled = p * spread[:, None] + (1 - p) * spread[number]
     apart = means[number] - means[:, None]
-    if spread.ndim == 2:
-        direction = apart / pooled
-    else:
-        direction = jnp.linalg.solve(pooled, apart[..., None])[..., 0]
+    direction = apart / pooled if spread.ndim == 2 else solved(pooled, apart)
     length = jnp.sum(direction * apart, axis=-1)
     direction = direction / jnp.where(length > 0, length, 1)[..., None]
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from gemjax._base.records import Mixture
 from gemjax._families.kind import Kind
-from gemjax._families.spectrum import inverse_factor, times
+from gemjax._families.spectrum import inverse_factor, solved, times
 from gemjax._model.densities import component_densities, scale
 from gemjax._model.mixture import log_components
 from gemjax._numerics.finite import safe_divide, safe_exp
@@ -118,10 +118,7 @@ def valleys(mixture: Mixture) -> tuple[jax.Array, jax.Array]:
 
     def from_one(i: jax.Array) -> jax.Array:
         matrix, vector = between(precision[i], precision), between(pull[i], pull)
-        if matrix.ndim == 3:
-            ridge = vector / matrix
-        else:
-            ridge = jnp.linalg.solve(matrix, vector[..., None])[..., 0]
+        ridge = vector / matrix if matrix.ndim == 3 else solved(matrix, vector)
         logs = _log_density(mixture, ridge.reshape(-1, d)).reshape(n, _PLACES)
         highest = jax.lax.associative_scan(jnp.maximum, logs, axis=1)
         behind = jax.lax.associative_scan(jnp.maximum, logs, axis=1, reverse=True)
