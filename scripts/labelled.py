@@ -16,6 +16,7 @@ PUBLIC = {
     "diabetes": "diabetes",
 }  # fmt: skip
 UNLIKE = ("faithful", "wine", "breast_cancer", "diabetes")  # columns of several kinds
+MOST = 10  # directions, the principal ones, where there are more than twice so many columns
 
 
 class Labelled(NamedTuple):
@@ -34,9 +35,10 @@ def all_sets(folder: Path | None) -> Iterator[Labelled]:
     yield Labelled("Old Faithful", one_kind("faithful", how_many.read("faithful")), None)
     for name in ("iris", "wine", "breast_cancer", "digits"):
         points, label = getattr(datasets, f"load_{name}")(return_X_y=True)
-        if name == "digits":
-            points = PCA(10, random_state=0).fit_transform(points)
-        yield Labelled(name.replace("_", " "), one_kind(name, points), label)
+        points = one_kind(name, points)
+        if points.shape[1] > 2 * MOST:
+            points = PCA(MOST, random_state=0).fit_transform(points)
+        yield Labelled(name.replace("_", " "), points, label)
     yield unequal()
     yield Labelled("heavy tails", *how_many.heavy_tails(0))
     yield squares()
