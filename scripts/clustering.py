@@ -225,7 +225,7 @@ def pictures(found: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
 def panels(data: Labelled, answers: Answers) -> Figure:
     """The groups, and what was found, in the colours of the groups it has most in common with."""
     told = [f"{data.number} groups"]
-    told += [f"{name}: {one.size.partition(' ')[0]}" for name, one in answers.items()]
+    told += [f"{name}: {one.size.partition(' ')[0]} clusters" for name, one in answers.items()]
     points = data.points
     centres = np.stack([points[data.label == g].mean(axis=0) for g in range(data.number)])
     colours = colours_of(centres)
@@ -244,6 +244,7 @@ def panels(data: Labelled, answers: Answers) -> Figure:
 
 def renamed(label: np.ndarray, data: Labelled) -> np.ndarray:
     """Clusters under the numbers of the groups they go best with, others from there on."""
+    label = np.unique(label, return_inverse=True)[1]
     counts = confusion_matrix(data.label, label)
     groups, clusters = linear_sum_assignment(-counts)
     names = data.number + np.arange(len(counts))
