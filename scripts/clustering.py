@@ -6,7 +6,7 @@ computes them, puts the tables between the comments `clustering:NAME` and `/clus
 page, and the pictures beside it, as clustering_NAME.png. Without `--write` it only prints the
 tables. FOLDER holds the public sets that are not shipped, each as NAME.csv with a column `label`,
 `class` or `status` (labelled.py has their names); without `--data` their rows are left out. Takes
-about eight minutes on one core, and uses no other.
+about a quarter of an hour on one core, and uses no other.
 """
 
 from __future__ import annotations
@@ -225,7 +225,9 @@ def pictures(found: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
 def panels(data: Labelled, answers: Answers) -> Figure:
     """The groups, and what was found, in the colours of the groups it has most in common with."""
     told = [f"{data.number} groups"]
-    told += [f"{name}: {one.size.partition(' ')[0]} clusters" for name, one in answers.items()]
+    for name, one in answers.items():
+        size = one.size.partition(" ")[0]
+        told.append(f"{name}: {size} cluster{'s' * (size != '1')}")
     points = data.points
     centres = np.stack([points[data.label == g].mean(axis=0) for g in range(data.number)])
     colours = colours_of(centres)

@@ -33,7 +33,7 @@ class Labelled(NamedTuple):
 
 def all_sets(folder: Path | None) -> Iterator[Labelled]:
     yield Labelled("Old Faithful", one_kind("faithful", how_many.read("faithful")), None)
-    for name in ("iris", "wine", "breast_cancer", "digits"):
+    for name in ("iris", "wine", "breast_cancer"):
         points, label = getattr(datasets, f"load_{name}")(return_X_y=True)
         points = one_kind(name, points)
         if points.shape[1] > 2 * MOST:
