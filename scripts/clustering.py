@@ -205,7 +205,8 @@ def open_table(found: dict[str, Any]) -> str:
         theirs, ours = answers["scikit-learn"], answers["gemjax"]
         rows.append([
             data.name, data.number or "", theirs.size, ours.size, theirs.form, ours.form,
-            rand(data, theirs), rand(data, ours), f"{missed(data, theirs)} / {missed(data, ours)}",
+            rand(data, theirs), rand(data, ours),
+            " / ".join(missed(data, one) for one in answers.values() if data.number),
             ratio(ours, theirs),
         ])  # fmt: skip
     head = [
