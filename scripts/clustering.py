@@ -70,14 +70,9 @@ def main() -> None:
     )
     parser.add_argument("--write", type=Path, help="replace the tables in this Markdown file")
     parser.add_argument("--data", type=Path, help="folder of the public sets")
-    parser.add_argument("--only", nargs="+", help="names of the sets to look at")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # scikit-learn's, that it has not converged
-    found = {
-        data.name: (data, *both(data))
-        for data in labelled.all_sets(options.data)
-        if not options.only or data.name in options.only
-    }
+    found = {data.name: (data, *both(data)) for data in labelled.all_sets(options.data)}
     tables = {"given": given_table(found), "open": open_table(found)}
     document = options.write.read_text() if options.write else ""
     for name, text in tables.items():
@@ -168,8 +163,6 @@ def rand(data: Labelled, one: Answer) -> str:
 
 def missed(data: Labelled, one: Answer) -> str:
     """Groups that are the largest in no cluster found."""
-    if data.label is None:
-        return ""
     counts = confusion_matrix(data.label, one.label)[: data.number]
     filled = counts.sum(axis=0) > 0
     return str(data.number - len(np.unique(counts[:, filled].argmax(axis=0))))
