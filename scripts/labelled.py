@@ -46,10 +46,6 @@ def all_sets(folder: Path | None) -> Iterator[Labelled]:
     for name, title in PUBLIC.items() if folder else ():
         points, label = labelled_table(folder / f"{name}.csv")
         yield Labelled(title, one_kind(name, points), label)
-    if folder:
-        points = np.loadtxt(folder / "birch1.csv.gz", delimiter=",", skiprows=1)
-        nearest = np.clip(np.round((points - 1) / 4), 0, 9).astype(int)
-        yield Labelled("Birch1", points, 10 * nearest[:, 0] + nearest[:, 1])
 
 
 def one_kind(name: str, points: np.ndarray) -> np.ndarray:
