@@ -21,7 +21,7 @@ from gemjax._points.target import Target
 from gemjax._reduce import stages
 from gemjax._reduce.answer import Chosen, answer, level_chosen
 from gemjax._reduce.descent import Level
-from gemjax._reduce.growth import Points, complete, grow
+from gemjax._reduce.growth import Points, complete, exchange, grow
 from gemjax._reduce.restarts import restarted
 from gemjax._reduce.stages import Compared, Pieces, Settings, better
 from gemjax._reduce.standard import in_slots, own_spreads, slots_for, standard, standardised
@@ -81,8 +81,11 @@ def choose(target: Target, key: jax.Array, setup: Setup) -> Chosen:
         own, number = FAMILIES[setup.names[int(chosen)]], int(level.size)
         level = level._replace(mixture=in_slots(level.mixture, slots_for(number, setup.pieces)))
     done = complete(level, all_points, key_certificate, own)
-    if known and not whole and unseen is None and setup.wanted[0] < setup.wanted[1]:
-        done = grow(done, all_points, key_certificate, starts[0], settings, setup.criterion)
+    rest = (all_points, key_certificate, starts[0], settings)
+    if known and setup.wanted[0] == setup.wanted[1]:
+        done = exchange(done, *rest)
+    elif known and not whole and unseen is None:
+        done = grow(done, *rest, setup.criterion)
     # On the sample: shares and heights need not be known better.
     mixture = own_spreads(done.level.mixture)
     blocks = as_blocks(seen, len(mixture.means), family=type(mixture.covariance))

@@ -20,10 +20,13 @@ from gemjax._points.target import Target
 from gemjax._reduce import stages
 from gemjax._reduce.criteria import Settings
 from gemjax._reduce.descent import Level
+from gemjax._reduce.merge import heavier_first, merge_pair, pair_costs
 from gemjax._reduce.stages import Pieces
 from gemjax._reduce.standard import Standard, in_data_units, in_slots, slots_for
 
 _STARTS = 32  # of the certificate's searches
+_PAIRS = 8  # of components that are tried to merge
+_LOWER = 1e-5  # nats per point that pay another round
 
 
 class Complete(NamedTuple):
@@ -81,6 +84,77 @@ def grow(
     return done
 
 
+def exchange(
+    done: Complete,
+    points: Points,
+    key: jax.Array,
+    pieces: Pieces,
+    settings: Settings,
+) -> Complete:
+    """The number of components is known: what the certificate finds is added and a pair merged, as
+    long as the loss falls for it."""
+    number = int(done.level.size)
+    for _ in range(number if number > 1 else 0):
+        if bool(done.certificate.birth_optimal):
+            break
+        level = done.level._replace(mixture=in_slots(done.level.mixture, number + 1))
+        birth = (done.certificate, points.units)
+        blocks = points.blocks(level.mixture)
+        level = _one_other(level, *birth, pieces, blocks, settings)
+        level = level._replace(mixture=in_slots(level.mixture, number))
+        other = complete(level, points, key, type(done.mixture.covariance))
+        if not float(other.level.loss) < float(done.level.loss) - _LOWER:
+            break
+        done = other
+    return done
+
+
+@jax.jit
+def _one_other(
+    level: Level,
+    found: Certificate,
+    units: Standard,
+    pieces: Pieces,
+    blocks: Blocks | Chunks,
+    settings: Settings,
+) -> Level:
+    """The birth that a certificate, in the data's units, has found, in an empty slot, and fitted;
+    then the best of those in which one of the cheapest pairs is merged, and fitted."""
+    more = _fitted(_born(level, found, units), pieces, blocks, settings)
+    mixture = more.mixture
+    costs = pair_costs(mixture, mixture.weights > 0)
+    n = len(costs)
+    _, pairs = jax.lax.top_k(-costs.reshape(-1), min(_PAIRS, n * (n - 1) // 2))
+
+    def merged(pair: jax.Array) -> Level:
+        kept, freed = heavier_first(mixture.weights, *jnp.divmod(pair, n))
+        less = level._replace(mixture=merge_pair(mixture, kept, freed))
+        return _fitted(less, pieces, blocks, settings)
+
+    levels = jax.lax.map(merged, pairs)
+    best = jnp.nanargmin(levels.loss)
+    return jax.tree.map(lambda leaf: leaf[best], levels)
+
+
+def _fitted(level: Level, pieces: Pieces, blocks: Blocks | Chunks, settings: Settings) -> Level:
+    """Fitted to its end; only losses are compared, of mixtures of as many parameters."""
+    return stages.fitted(level, pieces, blocks, settings, "bic")[0]
+
+
+def _born(level: Level, found: Certificate, units: Standard) -> Level:
+    """A level with the birth that a certificate, in the data's units, has found, put in."""
+    mixture, weight = level.mixture, found.birth_weight
+    slot, family = jnp.argmin(mixture.log_weights), mixture.covariance
+    assert isinstance(family, Kind)
+    square = units.scale[:, None] * units.scale[None]
+    matrix = found.birth_covariance.matrices(1, len(square))[0] / square
+    spread = matrix if family.spread.ndim == 3 else jnp.diagonal(matrix)
+    logs = (mixture.log_weights + jnp.log1p(-weight)).at[slot].set(jnp.log(weight))
+    means = mixture.means.at[slot].set((found.birth_at - units.centre) / units.scale)
+    covariance = family.held(family.put_spread(slot, spread), jnp.exp(logs))
+    return level._replace(mixture=Mixture(means, logs, covariance), size=level.size + 1)
+
+
 @functools.partial(jax.jit, static_argnums=6)
 def _one_more(
     level: Level,
@@ -93,16 +167,6 @@ def _one_more(
 ) -> tuple[Level, jax.Array]:
     """The birth that a certificate, in the data's units, has found, in an empty slot, and fitted;
     and whether () the criterion is lower."""
-    mixture, weight = level.mixture, found.birth_weight
-    slot, family = jnp.argmin(mixture.log_weights), mixture.covariance
-    assert isinstance(family, Kind)
-    square = units.scale[:, None] * units.scale[None]
-    matrix = found.birth_covariance.matrices(1, len(square))[0] / square
-    spread = matrix if family.spread.ndim == 3 else jnp.diagonal(matrix)
-    logs = (mixture.log_weights + jnp.log1p(-weight)).at[slot].set(jnp.log(weight))
-    means = mixture.means.at[slot].set((found.birth_at - units.centre) / units.scale)
-    covariance = family.held(family.put_spread(slot, spread), jnp.exp(logs))
-    more = level._replace(mixture=Mixture(means, logs, covariance), size=level.size + 1)
-    more, new = stages.fitted(more, pieces, blocks, settings, criterion)
+    more, new = stages.fitted(_born(level, found, units), pieces, blocks, settings, criterion)
     _, old = stages.fitted(level, pieces, blocks, settings, criterion)
     return more, new < old

@@ -126,6 +126,7 @@ def select(
     4. EM on all points. Where these are more than the sample, and their certificate finds one
        component more that pays even for no more points than the sample has, it is added, and so
        on: a rare cluster shows on all points.
+       Where the number is known, a pair is merged for it, as long as the loss falls.
     5. Clusters: components between which there is no valley of the density (below 0.95 of the
        lower peak, along the ridge of Ray and Lindsay 2005) and of which one's points are taken for
        the other's (2 %, Hennig 2010) make one. Where `agree` is False, so do the pieces of a

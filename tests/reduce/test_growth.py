@@ -12,10 +12,12 @@ from gemjax._base.records import Mixture
 from gemjax._families.constrained import Constrained
 from gemjax._families.kind import NUMBERS
 from gemjax._points.blocks import as_blocks
-from gemjax._reduce import choosing, criteria
+from gemjax._reduce import choosing, criteria, stages
 from gemjax._reduce import select as select_module
 from gemjax._reduce.criteria import Settings
 from gemjax._reduce.descent import Level
+from gemjax._reduce.growth import Points, complete, exchange
+from gemjax._reduce.standard import standard
 
 KEY = jax.random.key(0)
 
@@ -40,6 +42,32 @@ def test_a_rare_cluster_that_the_sample_does_not_show(monkeypatch):
     # A number that is given is kept.
     two = gj.select(target, key, families=("EII",), num_starts=1, num_components=2)
     assert (int(two.num_components), int(two.num_born)) == (2, 0)
+
+
+def test_a_known_number_gives_up_a_pair_for_a_cluster_that_was_missed():
+    rng = np.random.default_rng(4)
+    centres = np.array([[0.0, 0.0], [20.0, 0.0], [0.0, 20.0], [20.0, 20.0]])
+    points = np.repeat(centres, 60, axis=0) + rng.normal(size=(240, 2))
+    target = gj.empirical(points)
+    whitened, units, settings = standard(target.points, target.weights)
+    everything = Points(target, gj.Target(whitened, target.weights), units)
+    # Two components on one cluster, and one on two: EM stays there.
+    stuck = np.array([[-0.5, 0.0], [0.5, 0.0], [20.0, 0.0], [10.0, 20.0]])
+    means = (jnp.asarray(stuck) - units.centre[None]) / units.scale[None]
+    matrices = jnp.stack([jnp.eye(2) * v for v in (0.01, 0.01, 0.01, 1.0)])
+    family = Constrained(matrices, settings.floor, jnp.int32(NUMBERS["VII"]), settings.units)
+    mixture = Mixture(means, jnp.log(jnp.asarray([0.125, 0.125, 0.25, 0.5])), family)
+    level = Level(mixture, jnp.int32(4), jnp.asarray(0.0), jnp.asarray(0.0))
+    done = complete(level, everything, KEY, gj.covariance.Spherical)
+    assert not done.certificate.birth_optimal
+    cut = stages.pieces(KEY, whitened, target.weights, 16, False)
+    found = exchange(done, everything, KEY, cut, settings)
+    assert bool(found.certificate.birth_optimal)
+    one = gj.covariance.Spherical(np.ones(4))
+    start = gj.make_mixture(centres, covariance=one)
+    best = gj.fit(gj.classical_em(), target, start, num_iterations=50)
+    assert gj.loss(found.mixture, target) == pytest.approx(float(best.history.loss[-1]), abs=1e-5)
+    assert gj.loss(done.mixture, target) > float(best.history.loss[-1]) + 0.1
 
 
 def test_the_certificate_is_that_of_the_mixture():
