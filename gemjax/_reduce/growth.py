@@ -22,7 +22,7 @@ from gemjax._reduce.criteria import Settings
 from gemjax._reduce.descent import Level
 from gemjax._reduce.merge import heavier_first, merge_pair, pair_costs
 from gemjax._reduce.stages import Pieces
-from gemjax._reduce.standard import Standard, in_data_units, in_slots, slots_for
+from gemjax._reduce.standard import Standard, in_data_units, in_slots
 
 _STARTS = 32  # of the certificate's searches
 _PAIRS = 8  # of components that are tried to merge
@@ -73,9 +73,7 @@ def grow(
     Gaussian would be cut into ever more components.
     """
     while not bool(done.certificate.birth_optimal):
-        number, mixture = int(done.level.size) + 1, done.level.mixture
-        level = done.level._replace(mixture=in_slots(mixture, slots_for(number, number)))
-        blocks = points.blocks(level.mixture)
+        level, blocks = _with_room(done, points)
         birth = (done.certificate, points.units)
         more, pays = _one_more(level, *birth, pieces, blocks, settings, criterion)
         if not bool(pays):
@@ -97,9 +95,8 @@ def exchange(
     for _ in range(number if number > 1 else 0):
         if bool(done.certificate.birth_optimal):
             break
-        level = done.level._replace(mixture=in_slots(done.level.mixture, number + 1))
+        level, blocks = _with_room(done, points)
         birth = (done.certificate, points.units)
-        blocks = points.blocks(level.mixture)
         level = _one_other(level, *birth, pieces, blocks, settings)
         level = level._replace(mixture=in_slots(level.mixture, number))
         other = complete(level, points, key, type(done.mixture.covariance))
@@ -139,6 +136,12 @@ def _one_other(
 def _fitted(level: Level, pieces: Pieces, blocks: Blocks | Chunks, settings: Settings) -> Level:
     """Fitted to its end; only losses are compared, of mixtures of as many parameters."""
     return stages.fitted(level, pieces, blocks, settings, "bic")[0]
+
+
+def _with_room(done: Complete, points: Points) -> tuple[Level, Blocks | Chunks]:
+    """The level with an empty slot, and all points for such mixtures."""
+    level = done.level._replace(mixture=in_slots(done.level.mixture, int(done.level.size) + 1))
+    return level, points.blocks(level.mixture)
 
 
 def _born(level: Level, found: Certificate, units: Standard) -> Level:
