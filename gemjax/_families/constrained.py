@@ -126,15 +126,15 @@ class ConstrainedShared(Matrices, Tied):
         self, means: jax.Array, weights: jax.Array, kept: jax.Array, freed: jax.Array
     ) -> Self:
         share = shares(weights)[kept, freed]
-        merged = self.spread + share * self.product(means[kept] - means[freed])
+        merged = self.spread + share * self.product(means[kept] - means[freed])[None]
         return self.with_spread(self.shaped(merged))
 
     def merge_costs(self, means: jax.Array, weights: jax.Array) -> jax.Array:
         """log det(Σ + s a aᵀ) − log det Σ, held in the family, without a determinant per pair."""
         share, apart = shares(weights), means[:, None] - means[None]
-        axes = jnp.diagonal(self.covariance)
+        axes = jnp.diagonal(self.covariance)[None, None]
         units = jnp.broadcast_to(self.units, axes.shape)
-        d, square = len(axes), apart * apart
+        d, square = means.shape[1], apart * apart
         round_ = jnp.sum(square * units, axis=-1) / jnp.sum(axes * units)
         along = jnp.sum(jnp.log1p(share[..., None] * square / axes), axis=-1)
         any_ = jnp.log1p(share * self.squared_distances(means))
