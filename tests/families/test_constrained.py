@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import gemjax as gj
+from gemjax._base.records import Mixture
 from gemjax._families.constrained import Constrained, ConstrainedShared
 from gemjax._families.kind import NUMBERS, SHARED
 from gemjax._points.blocks import as_blocks
@@ -44,7 +45,7 @@ def test_a_step_of_em(both):
     guard = Guard(jnp.asarray(0.01), jnp.eye(d))  # which a covariance of all does not need
     found = []
     for family in both:
-        mixture = gj.make_mixture(MEANS, WEIGHTS, covariance=family)
+        mixture = Mixture(MEANS, jnp.log(WEIGHTS), family)
         moved, loss = em(mixture, as_blocks(points, n, family=type(family)), guard)
         found.append((moved.means, moved.covariance.matrices(n, d), loss))
     for a, b in zip(*found, strict=True):
