@@ -6,7 +6,7 @@ import pytest
 
 import gemjax as gj
 from gemjax._base.records import Mixture
-from gemjax._families.constrained import Constrained, ConstrainedShared
+from gemjax._families.constrained import ConstrainedShared
 from gemjax._families.kind import NUMBERS, SHARED
 from gemjax._points.blocks import as_blocks
 from gemjax._reduce.descent import Guard, em
@@ -50,8 +50,3 @@ def test_a_step_of_em(both):
         found.append((moved.means, moved.covariance.matrices(n, d), loss))
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-12)
-
-
-def test_the_classes_are_those_of_the_families():
-    assert issubclass(Constrained, gj.covariance.Full)
-    assert issubclass(ConstrainedShared, gj.covariance.Tied)
