@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-_ELIMINATED = 12  # most dimensions
+from gemjax._numerics.lapack import eigh, factor, inverse_triangular, times
 
-times = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
+_ELIMINATED = 12  # most dimensions
 
 
 def identity_like(matrices: jax.Array) -> jax.Array:
@@ -18,15 +17,9 @@ def identity_like(matrices: jax.Array) -> jax.Array:
     return jnp.broadcast_to(jnp.eye(matrices.shape[-1], dtype=matrices.dtype), matrices.shape)
 
 
-def factor(matrices: jax.Array) -> jax.Array:
-    """(…, d, d) L with L Lᵀ = Σ, lower triangular; NaN where Σ is not positive definite."""
-    return jnp.linalg.cholesky(matrices)
-
-
 def inverse_factor(matrices: jax.Array) -> jax.Array:
     """(…, d, d) L⁻¹, so that |L⁻¹ v|² = vᵀ Σ⁻¹ v."""
-    eye = identity_like(matrices)
-    return jax.scipy.linalg.solve_triangular(factor(matrices), eye, lower=True)
+    return inverse_triangular(factor(matrices))
 
 
 def solved(matrices: jax.Array, vectors: jax.Array) -> jax.Array:
@@ -64,7 +57,7 @@ def least_eigenvalue(matrices: jax.Array) -> jax.Array:
 
 def least_deviation(matrices: jax.Array) -> jax.Array:
     """() the smallest standard deviation of covariances in any direction."""
-    least = jnp.min(jnp.linalg.eigvalsh(matrices))
+    least = jnp.min(eigh(matrices)[0])
     return jnp.sqrt(jnp.maximum(least, jnp.finfo(least.dtype).tiny))
 
 
@@ -101,7 +94,7 @@ def _positive(matrices: jax.Array) -> jax.Array:
     derivative would be lost where JAX drops rules (see `sequential.py`).
     """
     fixed = jax.lax.stop_gradient(matrices)
-    values, vectors = jnp.linalg.eigh(fixed)
+    values, vectors = eigh(fixed)
     inverse = vectors.swapaxes(-1, -2)
     change = times(times(inverse, matrices - fixed), vectors)
     up, size = values > 0, jnp.abs(values)
