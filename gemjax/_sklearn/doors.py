@@ -20,6 +20,7 @@ def checked_points(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
         X,
         reset=reset,
         dtype=[np.float64, np.float32],
+        order="C",  # so that rounding is the same from whatever holds the points
         ensure_all_finite=False,
         ensure_min_samples=2 if reset else 1,
     )
