@@ -20,13 +20,15 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 
 if "XLA_FLAGS" not in os.environ:
-    # Most of the time goes into compiling. This way takes half of that, for code several times as
-    # slow, and what is tested does not depend on it: both ways pass (XLA_FLAGS= for the other).
+    # Most of the time goes into compiling. This way, and with few optimizations, takes a third of
+    # that, for code several times as slow, and what is tested does not depend on it: both ways pass
+    # (XLA_FLAGS= for the other).
     # XLA ends a process that has a flag it does not know, so that another one has to ask.
     flags = {**os.environ, "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false"}
     asked = [sys.executable, "-c", "import jax; jax.devices()"]
     known = subprocess.run(asked, env=flags, capture_output=True, check=False).returncode == 0
     os.environ["XLA_FLAGS"] = flags["XLA_FLAGS"] if known else ""
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 import jax
 import pytest
