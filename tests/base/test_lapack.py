@@ -12,15 +12,15 @@ from jax.test_util import check_grads
 
 from gemjax._numerics import lapack
 
-TWICE = """
+SEVERAL = """
 import jax, jax.numpy as jnp
-from gemjax._numerics.lapack import factor, inverse_triangular
-draws = jax.random.normal(jax.random.key(0), (112, 40, 30))
+from gemjax._numerics.lapack import factor
+draws = jax.random.normal(jax.random.key(0), (336, 40, 30))
 a = jnp.einsum("kni,knj->kij", draws, draws)
-chain = lambda a: inverse_triangular(factor(a + factor(a)))
-both = jax.jit(lambda a, b: (chain(a), chain(b)))
+chain = lambda a: factor(a + factor(a + factor(a)))
+several = jax.jit(lambda a: [chain(a + i * jnp.eye(30)) for i in range(4)])
 for _ in range(20):
-    jax.block_until_ready(both(a, a + jnp.eye(30)))
+    jax.block_until_ready(several(a))
 """
 
 
@@ -30,7 +30,8 @@ def matrices(*shape):
 
 
 def test_independent_factors_of_many_matrices_do_not_wait_for_each_other():
-    subprocess.run([sys.executable, "-c", TWICE], check=True, timeout=120)
+    # With jaxlib 0.10.2's own Cholesky factors this never ends, on two cores.
+    subprocess.run([sys.executable, "-c", SEVERAL], check=True, timeout=120)
 
 
 @pytest.mark.parametrize("shape", [(3, 3), (2, 5, 4, 4), (700, 10, 10), (9, 40, 40)])
