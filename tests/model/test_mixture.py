@@ -40,7 +40,8 @@ def test_zero_weight_component_changes_nothing():
     points = oracle.problem(2)[2]
     with_zero = gj.make_mixture(np.array([[0.0] * 3, [5.0] * 3]), [1.0, 0.0])
     alone = gj.make_mixture(np.zeros((1, 3)))
-    np.testing.assert_array_equal(gj.log_density(with_zero, points), gj.log_density(alone, points))
+    both, one = gj.log_density(with_zero, points), gj.log_density(alone, points)
+    np.testing.assert_allclose(both, one, rtol=1e-15)
     gradient = jax.grad(lambda m: gj.log_density(m, points).sum())(with_zero)
     assert np.isfinite(gradient.means).all()
 

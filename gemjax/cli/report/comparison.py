@@ -59,7 +59,7 @@ def _success(arrays: Arrays) -> np.ndarray:
 
 def _losses(a: Arrays, b: Arrays) -> Estimate:
     good = is_good(a["status"]) & is_good(b["status"])
-    return estimates.shift(a["loss"][good].astype(float), b["loss"][good].astype(float))
+    return estimates.shift(a["loss"][good], b["loss"][good])
 
 
 QUESTIONS = (
