@@ -204,13 +204,15 @@ def certify(
     centres = jnp.concatenate([points, midpoints, far, context.mixture.means])
     pool = _pool(context, centres)
     size = min(num_starts, len(centres))
-    known = values(context, pool)
+    context, wide = _of_any_width(context, pool)
+    known = values(context, wide)  # the first of which are the pool
     peaks, heights = ascend(
-        log_gradient_function, context, best_of(pool, known.heights, size), num_steps
+        log_gradient_function,
+        context,
+        best_of(pool, known.heights[: len(centres)], size),
+        num_steps,
     )
-    context, pool = _of_any_width(context, pool)
-    known = values(context, pool)
-    births, gains = ascend(insertion_gain, context, best_of(pool, known.gains, size), num_steps)
+    births, gains = ascend(insertion_gain, context, best_of(wide, known.gains, size), num_steps)
 
     peak = jax.tree.map(lambda leaf: leaf[jnp.argmax(heights)], peaks)
     birth = jax.tree.map(lambda leaf: leaf[jnp.argmax(gains)], births)

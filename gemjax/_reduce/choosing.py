@@ -89,7 +89,7 @@ def choose(target: Target, key: jax.Array, setup: Setup) -> Chosen:
     # On the sample: shares and heights need not be known better.
     mixture = own_spreads(done.level.mixture)
     blocks = as_blocks(seen, len(mixture.means), family=type(mixture.covariance))
-    cluster = clusters(mixture, blocks, agree)
+    cluster = clusters(mixture, blocks, agree, bool(agree) if arrays.is_concrete(agree) else None)
     return answer(best, criteria, chosen, level.size, num_by_height, done, cluster, units)
 
 

@@ -74,9 +74,8 @@ def reach(linked: jax.Array) -> jax.Array:
     """(n, n) bool, which components are joined by a chain of links (n, n); each by itself."""
     n = len(linked)
     reached = (linked | jnp.eye(n, dtype=bool)).astype(jnp.float32)
-    for _ in range(n.bit_length()):
-        reached = jnp.minimum(reached @ reached, 1)
-    return reached > 0
+    farther = lambda _, reached: jnp.minimum(reached @ reached, 1)  # noqa: E731
+    return jax.lax.fori_loop(0, n.bit_length(), farther, reached) > 0
 
 
 def num_clusters(reached: jax.Array, alive: jax.Array) -> jax.Array:
@@ -116,10 +115,21 @@ def dips(mixture: Mixture, blocks: Blocks | Chunks, number: jax.Array) -> jax.Ar
         return jax.lax.map(at, places)
 
     height = fold(block, blocks, inputs=(mixture, densities), recompute=False)
-    highest = jax.lax.associative_scan(jnp.maximum, height, axis=0)
-    behind = jax.lax.associative_scan(jnp.maximum, height, axis=0, reverse=True)
-    lower = jnp.minimum(highest, behind)
+    lower = lower_peak(height)
     return jnp.min(jnp.where(lower > 0, height / jnp.where(lower > 0, lower, 1), 0), axis=0)
+
+
+def lower_peak(height: jax.Array) -> jax.Array:
+    """At each place of a way (places, …) the lower of the highest points before and behind it."""
+    places = jnp.arange(len(height))
+    before = (places[None] <= places[:, None]).reshape(
+        *(len(height),) * 2, *(1,) * (height.ndim - 1)
+    )
+
+    def highest(where: jax.Array) -> jax.Array:
+        return jnp.max(jnp.where(where, height[None], -jnp.inf), axis=1)
+
+    return jnp.minimum(highest(before), highest(before.swapaxes(0, 1)))
 
 
 def _directions(mixture: Mixture, number: jax.Array) -> tuple[jax.Array, jax.Array]:

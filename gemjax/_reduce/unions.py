@@ -6,6 +6,7 @@ points of one are taken for the other's; or where they are pieces of one shape.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -20,7 +21,7 @@ from gemjax._model.mixture import log_components
 from gemjax._numerics.finite import safe_divide, safe_exp
 from gemjax._points.blocks import Block, Blocks, Chunks
 from gemjax._points.walk import fold
-from gemjax._reduce.shapes import join_shapes, reach
+from gemjax._reduce.shapes import join_shapes, lower_peak, reach
 
 _PLACES = 15  # along the ridge between two components
 # The density on the way falls to no less than this share of the lower peak, and this share of a
@@ -34,8 +35,10 @@ _WITHIN = 2.0  # standard deviations of it in which they lie,
 _APART = 0.5  # and between which there is a valley at least so deep
 
 
-@jax.jit
-def clusters(mixture: Mixture, blocks: Blocks | Chunks, agree: jax.Array) -> jax.Array:
+@functools.partial(jax.jit, static_argnums=3)
+def clusters(
+    mixture: Mixture, blocks: Blocks | Chunks, agree: jax.Array, known: bool | None = None
+) -> jax.Array:
     """(n,) int32, the number of the cluster that each component is in, from 0, heaviest first; −1
     of one that is a background.
 
@@ -43,7 +46,8 @@ def clusters(mixture: Mixture, blocks: Blocks | Chunks, agree: jax.Array) -> jax
     that takes most of its points, and links no others. A wide one under several clusters is the
     tails of them all, a background, and joins none; but one that is heavier than each of them is a
     cluster. Where the heights of mergings do not `agree` () that components are clusters, they may
-    be pieces of shapes, too. A component without weight is in cluster 0.
+    be pieces of shapes, too; `known` is the same, static, where it can be: then half as much is
+    compiled. A component without weight is in cluster 0.
     """
     height, peak = valleys(mixture)
     n, alive = len(peak), mixture.weights > 0
@@ -64,14 +68,16 @@ def clusters(mixture: Mixture, blocks: Blocks | Chunks, agree: jax.Array) -> jax
     solid = free & ~jnp.any(below & both, axis=1)  # tails join one, and link nothing
     may = alike & solid[:, None] & solid[None]
     linked = (joins & may) | one | one.T
-    reached = jax.lax.cond(
-        agree,
+    ways = (
         lambda: reach(linked),
         lambda: join_shapes(mixture, blocks, linked, confused, touch & may),
     )
+    reached = jax.lax.cond(agree, *ways) if known is None else ways[0 if known else 1]()
     first = jnp.argmax(reached, axis=1)
     weight = jax.ops.segment_sum(jnp.where(background, 0, mixture.weights), first, n)
-    rank = jnp.argsort(jnp.argsort(-weight, stable=True), stable=True).astype(jnp.int32)
+    number = jnp.arange(n)
+    earlier = (weight[None] == weight[:, None]) & (number[None] < number[:, None])
+    rank = jnp.sum((weight[None] > weight[:, None]) | earlier, axis=1, dtype=jnp.int32)
     return jnp.where(background, -1, jnp.where(alive, rank[first], 0))
 
 
@@ -120,9 +126,7 @@ def valleys(mixture: Mixture) -> tuple[jax.Array, jax.Array]:
         matrix, vector = between(precision[i], precision), between(pull[i], pull)
         ridge = vector / matrix if matrix.ndim == 3 else solved(matrix, vector)
         logs = _log_density(mixture, ridge.reshape(-1, d)).reshape(n, _PLACES)
-        highest = jax.lax.associative_scan(jnp.maximum, logs, axis=1)
-        behind = jax.lax.associative_scan(jnp.maximum, logs, axis=1, reverse=True)
-        return jnp.min(logs - jnp.minimum(highest, behind), axis=1)
+        return jnp.min(logs - lower_peak(logs.T).T, axis=1)
 
     depth = jax.lax.map(from_one, jnp.arange(n, dtype=jnp.int32))
     return jnp.exp(depth), _log_density(mixture, mixture.means)
