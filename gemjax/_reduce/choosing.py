@@ -49,7 +49,7 @@ def choose(target: Target, key: jax.Array, setup: Setup) -> Chosen:
     """`select` without its checks."""
     size = min(target.shape[0], SAMPLE)
     key, key_rest = jax.random.split(key)
-    key_sample, key_parts, key_certificate = jax.random.split(key_rest, 3)
+    key_sample, key_parts, key_certificate, key_restarts = jax.random.split(key_rest, 4)
     whole = size == target.shape[0]
     points = target.points if whole else target.draw(key_sample, size)
     weights = target.weights if whole else jnp.full((size,), 1 / size, points.dtype)
@@ -68,7 +68,7 @@ def choose(target: Target, key: jax.Array, setup: Setup) -> Chosen:
         )
         for s in range(setup.starts)
     ]
-    best = _compared(seen, unseen, starts, settings, setup, key)
+    best = _compared(seen, unseen, starts, settings, setup, key_restarts)
     criteria = best.best_criterion
     if unseen is None and not whole:
         candidates = jax.tree.map(lambda leaf: leaf[0], best.best.mixture)
@@ -119,7 +119,8 @@ def _compared(
     setup: Setup,
     key: jax.Array,
 ) -> Compared:
-    """Stages 2 and 3 from each of several sets of pieces; of every family the best."""
+    """Stages 2 and 3 from each of several sets of pieces; of every family the best. The key is
+    that of the other starts where the number is known."""
     n, wanted = setup.pieces, setup.wanted
     kinds = np.asarray([NUMBERS[name] for name in setup.names], np.int32)
     blocks = as_blocks(seen, n, family=SharedDiagonal)
@@ -138,6 +139,8 @@ def _compared(
     counts = stages.schedule(slots, singly)
     if known:
         counts = tuple(sorted({*counts, wanted[0]}, reverse=True))
+    # Of equals the first counts, so that more starts are never worse but by rounding.
+    margin = stages.unsure(settings) if known else jnp.zeros_like(settings.num_points)
     best: Any = None
     for pieces, level in zip(cut, levels, strict=True):
         mixture = _freed(level, settings, serving(setup.names), slots)
@@ -151,19 +154,33 @@ def _compared(
         one = stages.compare(
             mixture, pieces, seen_blocks, settings, kinds, np.int32(lowest), *static, unseen_blocks
         )
-        best = one if best is None else better(best, one)
-    if known:
-        m = len(best.best.mixture.log_weights[0])
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(
-            key, setup.starts + jnp.arange(setup.restarts)
-        )
-        cuts = (
-            None if part is None else as_blocks(part, m, family=family) for part in (seen, unseen)
-        )
-        best = restarted(
-            best, keys, seen, cut[0], next(cuts), settings, setup.criterion, next(cuts)
-        )
+        if best is not None:
+            best = better(best, one, margin)
+        elif known:
+            best = _restarted(one, seen, unseen, family, pieces, settings, setup, key)
+        else:
+            best = one
     return best
+
+
+def _restarted(
+    best: Compared,
+    seen: Target,
+    unseen: Target | None,
+    family: type[Any],
+    first: Pieces,
+    settings: Settings,
+    setup: Setup,
+    key: jax.Array,
+) -> Compared:
+    """Or what is better of the other starts; the keys of fewer are among those of more."""
+    m = len(best.best.mixture.log_weights[0])
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(setup.restarts))
+    blocks, unseen_blocks = (
+        None if part is None else as_blocks(part, m, family=family) for part in (seen, unseen)
+    )
+    assert blocks is not None
+    return restarted(best, keys, seen, first, blocks, settings, setup.criterion, unseen_blocks)
 
 
 def _begin(around: Any) -> Any:
