@@ -117,10 +117,9 @@ def _compared(
     cut: list[Pieces],
     settings: Settings,
     setup: Setup,
-    key: jax.Array,
+    key_restarts: jax.Array,
 ) -> Compared:
-    """Stages 2 and 3 from each of several sets of pieces; of every family the best. The key is
-    that of the other starts where the number is known."""
+    """Stages 2 and 3 from each of several sets of pieces; of every family the best."""
     n, wanted = setup.pieces, setup.wanted
     kinds = np.asarray([NUMBERS[name] for name in setup.names], np.int32)
     blocks = as_blocks(seen, n, family=SharedDiagonal)
@@ -139,8 +138,6 @@ def _compared(
     counts = stages.schedule(slots, singly)
     if known:
         counts = tuple(sorted({*counts, wanted[0]}, reverse=True))
-    # Of equals the first counts, so that more starts are never worse but by rounding.
-    margin = stages.unsure(settings) if known else jnp.zeros_like(settings.num_points)
     best: Any = None
     for pieces, level in zip(cut, levels, strict=True):
         mixture = _freed(level, settings, serving(setup.names), slots)
@@ -154,33 +151,18 @@ def _compared(
         one = stages.compare(
             mixture, pieces, seen_blocks, settings, kinds, np.int32(lowest), *static, unseen_blocks
         )
-        if best is not None:
-            best = better(best, one, margin)
-        elif known:
-            best = _restarted(one, seen, unseen, family, pieces, settings, setup, key)
-        else:
-            best = one
+        best = one if best is None else better(best, one)
+    if known:
+        m = len(best.best.mixture.log_weights[0])
+        # Those of fewer restarts are among those of more, which therefore end no higher.
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key_restarts, jnp.arange(setup.restarts))
+        cuts = (
+            None if part is None else as_blocks(part, m, family=family) for part in (seen, unseen)
+        )
+        best = restarted(
+            best, keys, seen, cut[0], next(cuts), settings, setup.criterion, next(cuts)
+        )
     return best
-
-
-def _restarted(
-    best: Compared,
-    seen: Target,
-    unseen: Target | None,
-    family: type[Any],
-    first: Pieces,
-    settings: Settings,
-    setup: Setup,
-    key: jax.Array,
-) -> Compared:
-    """Or what is better of the other starts; the keys of fewer are among those of more."""
-    m = len(best.best.mixture.log_weights[0])
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(setup.restarts))
-    blocks, unseen_blocks = (
-        None if part is None else as_blocks(part, m, family=family) for part in (seen, unseen)
-    )
-    assert blocks is not None
-    return restarted(best, keys, seen, first, blocks, settings, setup.criterion, unseen_blocks)
 
 
 def _begin(around: Any) -> Any:

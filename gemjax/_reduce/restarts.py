@@ -14,7 +14,7 @@ from gemjax._points.blocks import Blocks, Chunks
 from gemjax._points.target import Target
 from gemjax._reduce.criteria import Settings
 from gemjax._reduce.descent import Level
-from gemjax._reduce.stages import Compared, Pieces, fitted, pieces, unsure
+from gemjax._reduce.stages import Compared, Pieces, fitted, pieces
 
 
 @functools.partial(jax.jit, static_argnums=6)
@@ -29,7 +29,7 @@ def restarted(
     unseen: Blocks | Chunks | None,
 ) -> Compared:
     """Of every family its best level, or what EM comes to from as many pieces as it has
-    components, by one of the keys (k,), where the criterion is clearly lower for that."""
+    components, by one of the keys (k,), where the criterion is lower for that."""
 
     def of_family(known: tuple[Level, jax.Array]) -> tuple[Level, jax.Array]:
         level = known[0]
@@ -42,7 +42,7 @@ def restarted(
             mixture = Mixture(cut.means, safe_log(cut.mass), family.held(spread, cut.mass))
             other = level._replace(mixture=mixture)
             new = fitted(other, found, blocks, settings, criterion, unseen)
-            lower = new[1] < known[1] - unsure(settings)
+            lower = new[1] < known[1]
             return jax.tree.map(lambda a, b: jnp.where(lower, a, b), new, known), None
 
         return jax.lax.scan(start, known, keys)[0]

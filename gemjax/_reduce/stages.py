@@ -197,16 +197,10 @@ def compare(
     return jax.lax.map(one, kinds)
 
 
-def unsure(settings: Settings) -> jax.Array:
-    """() by how much criteria may differ of fits on the way to one optimum: EM that gains less than
-    the tolerance in a step may still gain some ten times as much."""
-    return 20 * settings.num_points * _TOLERANCE
-
-
 @jax.jit
-def better(one: Compared, other: Compared, margin: jax.Array) -> Compared:
-    """Family by family the better of two starts: the other, where lower by more than a margin."""
-    first = one.best_criterion <= other.best_criterion + margin
+def better(one: Compared, other: Compared) -> Compared:
+    """Family by family the better of two starts."""
+    first = one.best_criterion <= other.best_criterion
 
     def pick(a: jax.Array, b: jax.Array) -> jax.Array:
         return jnp.where(first.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
