@@ -43,14 +43,16 @@ class GaussianMixture(Density):
     Args:
       n_components: "auto", or how many.
       covariance_type: "full", "tied", "diag", "spherical" as scikit-learn's; "identity", known to
-        be one; "auto", chosen of mclust's EII, VII, EEI, VVI, EEE, VVV. None, the default, is
-        "full" with an integer n_components and "auto" with "auto".
+        be one; "auto", chosen of mclust's EII, VII, EEI, VVI, EEE, VVV, above 32 columns of the
+        first four. None, the default, is "full" with an integer n_components and "auto" with
+        "auto".
       tol: EM ends when the mean log-likelihood changes by less, in nats per point.
       reg_covar: no variance in any direction falls below it, in squared units of the data.
         scikit-learn adds it to all variances instead.
       max_iter: iterations of EM at most, after the search; 0 returns where EM would begin.
       n_init: searches, of which the best counts; "auto" is more for fewer points, 24 up to 500,
-        6 up to 2,000, then 1 ("identity": 1).
+        6 up to 2,000, then 1 ("identity": 1). With an integer n_components the starts of fewer
+        are among those of more.
       weights_init, means_init, precisions_init: where EM begins, as scikit-learn's, for an integer
         n_components and a named covariance_type. With means there is no search; what else is not
         given is that of the points nearest to each.

@@ -49,7 +49,7 @@ def choose(target: Target, key: jax.Array, setup: Setup) -> Chosen:
     """`select` without its checks."""
     size = min(target.shape[0], SAMPLE)
     key, key_rest = jax.random.split(key)
-    key_sample, key_parts, key_certificate = jax.random.split(key_rest, 3)
+    key_sample, key_parts, key_certificate, key_restarts = jax.random.split(key_rest, 4)
     whole = size == target.shape[0]
     points = target.points if whole else target.draw(key_sample, size)
     weights = target.weights if whole else jnp.full((size,), 1 / size, points.dtype)
@@ -68,7 +68,7 @@ def choose(target: Target, key: jax.Array, setup: Setup) -> Chosen:
         )
         for s in range(setup.starts)
     ]
-    best = _compared(seen, unseen, starts, settings, setup, key)
+    best = _compared(seen, unseen, starts, settings, setup, key_restarts)
     criteria = best.best_criterion
     if unseen is None and not whole:
         candidates = jax.tree.map(lambda leaf: leaf[0], best.best.mixture)
@@ -117,7 +117,7 @@ def _compared(
     cut: list[Pieces],
     settings: Settings,
     setup: Setup,
-    key: jax.Array,
+    key_restarts: jax.Array,
 ) -> Compared:
     """Stages 2 and 3 from each of several sets of pieces; of every family the best."""
     n, wanted = setup.pieces, setup.wanted
@@ -154,9 +154,8 @@ def _compared(
         best = one if best is None else better(best, one)
     if known:
         m = len(best.best.mixture.log_weights[0])
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(
-            key, setup.starts + jnp.arange(setup.restarts)
-        )
+        # Those of fewer restarts are among those of more, which therefore end no higher.
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key_restarts, jnp.arange(setup.restarts))
         cuts = (
             None if part is None else as_blocks(part, m, family=family) for part in (seen, unseen)
         )

@@ -153,7 +153,8 @@ def select(
         see. N is the sample's effective number of points.
       num_starts: static, how many times the stages 1 to 3 are done; 24 up to 500 points, 6 up to
         2,000, above that 1. Where the number is known a quarter of them, and all of them, 8 at
-        least, from as many pieces as components: mergings end in few of the optima.
+        least, from as many pieces as components: mergings end in few of the optima. The starts of
+        fewer are among those of more.
 
     Returns:
       a `Selection`.

@@ -121,7 +121,10 @@ def to_mixture(form: Form, parameters: Parameters, floor: float) -> Mixture:
     if form.is_shared and form.covariance_type != "tied":
         covariances = covariances[0]
     floor_ = np.asarray(floor, means.dtype)
-    return make_mixture(means, weights, covariance=form.family(covariances, floor_))
+    try:
+        return make_mixture(means, weights, covariance=form.family(covariances, floor_))
+    except ValueError as error:  # an eigenvalue that is negative by rounding has a Cholesky factor
+        raise ValueError(COLLAPSED) from error
 
 
 def from_mixture(form: Form, mixture: Mixture) -> Parameters:

@@ -9,7 +9,7 @@ from sklearn.cluster import kmeans_plusplus
 from sklearn.metrics import pairwise_distances_argmin
 
 from gemjax._sklearn.engine import Found, has_room, in_order, search
-from gemjax._sklearn.forms import Form, Parameters, fitted, form_of, moments
+from gemjax._sklearn.forms import Form, Parameters, fitted, form_of, moments, own
 from gemjax._sklearn.given import checked_covariances, checked_means, checked_weights
 
 
@@ -71,7 +71,7 @@ def _without(
         found = search(points, weights, seed, n, covariance_type, num_starts)
         # Fewer where not so many points differ.
         if n is None or form is None or len(found.start.weights) == n:
-            return found
+            return found._replace(start=_not_below(floor, found.form, found.start))
     elif form is None:
         raise ValueError(
             f"n_components must be at most half of the {len(points)} rows where covariance_type is "
@@ -80,6 +80,12 @@ def _without(
     assert n is not None
     assert form is not None
     return _as_given(form, drawn(points, weights, form, n, floor, seed))
+
+
+def _not_below(floor: float, form: Form, start: Parameters) -> Parameters:
+    """The search has a floor of its own: else EM would begin higher than it can end."""
+    covariances = fitted(form, start.weights, own(form, start), floor)
+    return start._replace(covariances=covariances)
 
 
 def _as_given(form: Form, start: Parameters) -> Found:

@@ -124,6 +124,19 @@ def test_a_search_is_no_worse_than_ten_starts(found):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", TYPES)
+def test_em_begins_at_the_floor_after_a_search(kind):
+    settings = {"covariance_type": kind, "n_init": 1, "random_state": 0, "reg_covar": 2.0}
+    begun = GaussianMixture(3, max_iter=0, **settings).fit(X)
+    values = begun.covariances_
+    if kind in ("full", "tied"):
+        values = np.linalg.eigvalsh(values)
+    assert values.min() >= 2 - 1e-9
+    bounds = GaussianMixture(3, **settings).fit(X).lower_bounds_
+    assert np.all(np.diff(bounds) > -1e-9)
+
+
 def test_a_number_is_chosen(chosen):
     assert chosen.n_components_ == chosen.n_clusters_ == 3
     assert chosen.family_ == chosen.path_.family_name
