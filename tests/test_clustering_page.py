@@ -18,6 +18,7 @@ def script(monkeypatch):
     return importlib.import_module("clustering")
 
 
+@pytest.mark.slow
 def test_the_code_runs():
     page = (ROOT / "docs" / "clustering.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from marks import mostly_slow
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_what_was_compiled_is_kept_and_mended(data, tmp_path, cache):
     assert torn.stat().st_size > 50
 
 
-@pytest.mark.parametrize("way", ["option", "variable", "mine", "open"])
+@pytest.mark.parametrize("way", mostly_slow(["option", "variable", "mine", "open"], 1))
 def test_nothing_is_kept_where_it_should_not_be(way, data, tmp_path, cache):
     if way == "option":
         fit(data, tmp_path, "--no-cache")

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh
+from marks import mostly_slow
 
 import gemjax as gj
 
@@ -114,7 +115,7 @@ def free_port():
         return listener.getsockname()[1]
 
 
-@pytest.mark.parametrize("axis", ["seed", "data"])
+@pytest.mark.parametrize("axis", mostly_slow(["seed", "data"], 1))
 def test_two_processes(axis, tmp_path):
     address = f"localhost:{free_port()}"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}

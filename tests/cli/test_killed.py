@@ -90,6 +90,7 @@ def test_killed_ten_times(place):
     assert not list(out.rglob(".*"))
 
 
+@pytest.mark.slow
 def test_sigterm_finishes_the_piece(place):
     out = place / "terminated"
     process = start(place, "terminated")
@@ -119,6 +120,7 @@ def test_ctrl_c_does_not_wait_for_the_piece(place):
     one_line(errors, "stopped", place / "stopped", "--resume")
 
 
+@pytest.mark.slow
 def test_full_disk(place):
     out = place / "full"
     sizes = [path.stat().st_size for path in (place / "whole").glob("pieces/*.npz")]

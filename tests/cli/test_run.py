@@ -56,6 +56,7 @@ def test_batch_size_does_not_change_results(study, tmp_path):
     np.testing.assert_allclose(found[0], found[1], rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_population_study_with_reach_and_weights(tmp_path):
     path, out = tmp_path / "study.toml", tmp_path / "out"
     path.write_text(

@@ -32,6 +32,7 @@ SAMPLES = {"num_samples": 40, "seed": 3}
 POPULATION = {"kind": "population", "num_nodes": 6}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "target"),
     [

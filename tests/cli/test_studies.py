@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import tomli_w
+from marks import mostly_slow
 from studies import refused
 
 from gemjax import cli
@@ -260,7 +261,7 @@ PARTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", mostly_slow(PARTS, 1))
 def test_a_part_of_what_is_measured_lies_where_it_should(name, tmp_path):
     changes, cases, findings = PARTS[name]
     content = tomllib.loads(CONFIGS[name].read_text())

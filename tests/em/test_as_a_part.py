@@ -15,6 +15,7 @@ MEANS, WEIGHTS, POINTS, POINT_WEIGHTS = oracle.problem(5, N=60, n=3, d=2)
 TARGET, START = gj.empirical(POINTS, POINT_WEIGHTS), gj.make_mixture(MEANS, WEIGHTS)
 
 
+@pytest.mark.slow
 def test_a_batch_of_data_sets_of_different_sizes():
     sizes, solver = (20, 33, 60), gj.GradientEM(1.0, mean_rule="em")
     sets = [POINTS[:size] for size in sizes]

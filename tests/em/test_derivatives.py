@@ -8,6 +8,7 @@ import oracle
 import pytest
 from differences import MEAN_RULES, PROBLEMS, WEIGHT_RULES, assert_derivatives
 from jax.sharding import Mesh
+from marks import mostly_slow
 
 import gemjax as gj
 
@@ -44,7 +45,9 @@ def check(weights, means, monotone, T, problem, **settings):
     return assert_derivatives(function, differences.inputs(problem), rounding=rounding)
 
 
-@pytest.mark.parametrize(("weights", "means", "monotone", "T", "problem"), SOME_CELLS)
+@pytest.mark.parametrize(
+    ("weights", "means", "monotone", "T", "problem"), mostly_slow(SOME_CELLS, 2)
+)
 def test_rules(weights, means, monotone, T, problem):
     check(weights, means, monotone, T, problem)
 
@@ -203,6 +206,7 @@ def test_second_derivatives_over_reverse_mode(rule):
     assert over_reverse(0.0) == pytest.approx(float(difference), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_vmap_of_grad_and_grad_of_a_sweep():
     def loss(step, batch_size):
         fits = gj.sweep(
@@ -220,6 +224,7 @@ def test_vmap_of_grad_and_grad_of_a_sweep():
     np.testing.assert_allclose(one_by_one, differences_, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["mirror", pytest.param("newton", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("shape", [pytest.param((2, 1), marks=pytest.mark.slow), (1, 2)])
 def test_grad_of_a_sweep_over_devices(rule, shape):
@@ -266,7 +271,7 @@ def test_through_an_insertion_that_is_held_fixed():
     assert gradient == pytest.approx(float(jax.grad(parts)(0.0)), rel=1e-6)
 
 
-@pytest.mark.parametrize("how", ["kept", "recomputed", "chunks"])
+@pytest.mark.parametrize("how", mostly_slow(["kept", "recomputed", "chunks"], 1))
 def test_reverse_mode_keeps_nothing_of_the_size_of_the_densities_per_iteration(how):
     N, n, d, T = 6000, 16, 4, 40
     blocking = {

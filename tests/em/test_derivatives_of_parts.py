@@ -7,6 +7,7 @@ import numpy as np
 import oracle
 import pytest
 from jax.test_util import check_grads
+from marks import mostly_slow
 
 import gemjax as gj
 from gemjax._numerics.subspace import principal
@@ -53,7 +54,7 @@ def test_mixtures(name):
     both_modes(value, (jnp.asarray(MEANS), jnp.asarray(WEIGHTS), jnp.asarray(POINTS)))
 
 
-@pytest.mark.parametrize("name", VALUES)
+@pytest.mark.parametrize("name", mostly_slow(VALUES, 1))
 def test_a_weight_of_zero(name):
     """Its derivative is one-sided: what a little of it would change."""
 

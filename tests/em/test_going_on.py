@@ -10,6 +10,7 @@ import optax
 import oracle
 import pytest
 from jax.sharding import AxisType, Mesh
+from marks import mostly_slow
 
 import gemjax as gj
 
@@ -38,7 +39,7 @@ SOLVERS = {
 }
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", mostly_slow(SOLVERS, 3))
 def test_ten_and_ten_are_twenty(name):
     with jax.numpy_dtype_promotion("standard"):  # for Adam
         whole = gj.fit(SOLVERS[name], TARGET, START, num_iterations=20)
@@ -49,6 +50,7 @@ def test_ten_and_ten_are_twenty(name):
     assert again.history.loss.shape == (20,)
 
 
+@pytest.mark.slow
 def test_going_on_with_an_escape():
     start = gj.make_mixture([[0.0], [12.0], [12.0]])
     target = gj.population(gj.make_mixture([[-3.0], [3.0], [12.0]]), num_nodes=64)
@@ -124,6 +126,7 @@ def test_every_run_of_a_batch_stops_by_itself():
     assert several.num_iterations[0] < several.num_iterations[1]
 
 
+@pytest.mark.slow
 def test_derivatives_are_those_of_the_iterations_that_ran():
     def final(step, T, tolerance):
         solver = gj.GradientEM(step, weight_steps=2)

@@ -173,6 +173,7 @@ def test_a_solver_of_ones_own():
     same(fit.mixture, gj.fit(gj.classical_em(), STREAM, START, num_iterations=3).mixture)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean_rule", ["gradient", pytest.param("em", marks=pytest.mark.slow)])
 def test_derivatives(mean_rule):
     def final(truth_means, means, step):

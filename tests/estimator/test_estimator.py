@@ -106,6 +106,7 @@ def test_one_component_has_its_optimum_at_once(kind):
     assert ours.converged_
 
 
+@pytest.mark.slow
 def test_a_search_is_no_worse_than_ten_starts(found):
     theirs = sklearn.mixture.GaussianMixture(3, n_init=10, random_state=0, tol=1e-6).fit(X)
     assert found.score(X) > theirs.score(X) - 1e-4

@@ -3,6 +3,7 @@ import itertools
 import jax
 import numpy as np
 import pytest
+from marks import mostly_slow
 
 import gemjax as gj
 
@@ -27,7 +28,7 @@ def test_hermite_moments_of_grids(d):
         assert weights @ product == pytest.approx(expected, rel=1e-10, abs=1e-10)
 
 
-@pytest.mark.parametrize("m", [3, 6])  # means that span 2 and 5 of 6 dimensions
+@pytest.mark.parametrize("m", mostly_slow([3, 6], 1))  # means that span 2 and 5 of 6 dimensions
 def test_moments_of_sobol_normals(m):
     truth = gj.truth.simplex(m, 6, separation=4.0)
     target = gj.population(truth)

@@ -22,6 +22,7 @@ from gemjax._reduce.standard import standard
 KEY = jax.random.key(0)
 
 
+@pytest.mark.slow
 def test_a_rare_cluster_that_the_sample_does_not_show(monkeypatch):
     for module in (choosing, select_module):
         monkeypatch.setattr(module, "SAMPLE", 300)
@@ -70,6 +71,7 @@ def test_a_known_number_gives_up_a_pair_for_a_cluster_that_was_missed():
     assert gj.loss(done.mixture, target) > float(best.history.loss[-1]) + 0.1
 
 
+@pytest.mark.slow
 def test_the_certificate_is_that_of_the_mixture():
     rng = np.random.default_rng(1)
     points = 50 + 20 * np.concatenate([rng.normal(size=(100, 1)), 9 + rng.normal(size=(100, 1))])
@@ -104,6 +106,7 @@ def test_unseen_points_judge():
     assert value == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_held_out_points_choose_the_number():
     rng = np.random.default_rng(3)
     points = np.concatenate([c + rng.normal(size=(80, 2)) for c in ([0, 0], [8, 0], [0, 8])])

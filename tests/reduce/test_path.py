@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from marks import mostly_slow
 from sklearn.mixture import GaussianMixture
 
 import gemjax as gj
@@ -63,7 +64,7 @@ def test_merging_far_apart_groups_is_the_best_partition(seed):
     assert sum(heights) == pytest.approx(best, rel=1e-9)
 
 
-@pytest.mark.parametrize("name", ["VII", "EEE", "VVV"])
+@pytest.mark.parametrize("name", mostly_slow(["VII", "EEE", "VVV"], 1))
 def test_levels_are_what_they_say(name):
     truth = gj.truth.ring(3, 2, separation=8.0)
     points = gj.sample(KEY, truth, 300)

@@ -3,6 +3,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from marks import mostly_slow
 
 import gemjax as gj
 
@@ -20,7 +21,7 @@ STARTS = {
 }
 
 
-@pytest.mark.parametrize("family", STARTS)
+@pytest.mark.parametrize("family", mostly_slow(STARTS, 2))
 def test_reaches_the_reference_and_is_stationary(family):
     covariance, reference, within = STARTS[family]
     start, target = gj.make_mixture(MEANS, covariance=covariance), gj.empirical(FAITHFUL)
@@ -34,6 +35,7 @@ def test_reaches_the_reference_and_is_stationary(family):
     assert polished.loss <= plain.loss + 1e-14 * abs(plain.loss)
 
 
+@pytest.mark.slow
 def test_from_an_over_parameterized_fit_to_the_truth():
     truth = gj.make_mixture([[-2.5, 0.0], [2.5, 0.0], [0.0, 4.0]], [0.2, 0.3, 0.5])
     target = gj.population(truth, num_nodes=90)

@@ -66,6 +66,7 @@ def test_it_predicts_the_same_after_saving(found, tmp_path):
     np.testing.assert_array_equal(loaded.predict(points), selection.predict(points))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("matrices", "name"), [(LONG, "EEE"), (ANY, "VVV")])
 def test_elongated_clusters(matrices, name, found):
     points, labels = mixture_of(matrices, MEANS, 400)
@@ -74,6 +75,7 @@ def test_elongated_clusters(matrices, name, found):
     assert adjusted_rand_score(labels, selection.predict(points)) > 0.98
 
 
+@pytest.mark.slow
 def test_units_do_not_matter_but_for_what_is_round():
     points, _ = mixture_of(LONG, MEANS, 400)
     plain = gj.select(gj.empirical(points), KEY, num_starts=1, families=("tied", "full"))
@@ -94,6 +96,7 @@ def test_old_faithful_has_three_tied_components_in_two_clusters():
     assert not selection.agree
 
 
+@pytest.mark.slow
 def test_a_number_that_is_known_is_no_worse_than_scikit_learns(found):
     points, _, _ = found
     for m in (3, 5):
@@ -158,6 +161,7 @@ def test_errors(more, message):
         gj.select(gj.empirical([[0.0], [1.0], [2.0], [3.0]]), KEY, **more)
 
 
+@pytest.mark.slow
 def test_in_one_dimension_there_are_two_forms():
     points = np.random.default_rng(0).normal(size=(60, 1))
     target = gj.empirical(np.concatenate([points, points + 9.0]))

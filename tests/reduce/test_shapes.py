@@ -83,6 +83,7 @@ def test_pieces_of_squares_join_and_gaussians_that_overlap_do_not():
     assert number.tolist() == list(range(8))
 
 
+@pytest.mark.slow
 def test_squares_are_clusters():
     rng = np.random.default_rng(0)
     corners, label = np.array([[0, 0], [3, 0], [0, 3], [3, 3]]), np.repeat(range(4), 250)

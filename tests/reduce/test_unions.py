@@ -47,6 +47,7 @@ def test_what_is_heavier_than_the_clusters_over_it_is_one():
     assert clusters_of(means, [0.16, 0.16, 25], [0.28, 0.3, 0.42]) == [2, 1, 0]
 
 
+@pytest.mark.slow
 def test_points_of_a_background_belong_to_the_likeliest_cluster():
     rng = np.random.default_rng(0)
     label = rng.integers(3, size=1500)

@@ -5,6 +5,7 @@ import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marks import mostly_slow
 
 import gemjax as gj
 
@@ -87,7 +88,7 @@ def test_a_euclidean_step_never_raises_the_loss(seed, step):
     assert (np.diff(losses) <= 1e-13).all()
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("dtype", mostly_slow([jnp.float32, jnp.float64], 1))
 def test_euclidean_zeros_leave_no_point_without_density(dtype):
     """As many components as points, near and far apart, some without weight at the start."""
 
