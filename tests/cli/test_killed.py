@@ -108,6 +108,7 @@ def test_sigterm_finishes_the_piece(place):
     same_results(out, place / "whole")
 
 
+@pytest.mark.slow
 def test_ctrl_c_does_not_wait_for_the_piece(place):
     hours = ["--set", "solver.num_iterations=20000000", "--set", "solver.record_every=1000000"]
     process = start(place, "stopped", *hours)

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+from marks import mostly_slow
 from studies import SHORT, command, fails, same_results
 
 from gemjax import cli
@@ -112,7 +113,9 @@ def numbers(tmp_path):
     return path
 
 
-@pytest.mark.parametrize(("on_disk", "how"), [("true", "changed"), ("false", "removed")])
+@pytest.mark.parametrize(
+    ("on_disk", "how"), mostly_slow([("true", "changed"), ("false", "removed")], 1)
+)
 def test_data_changed_in_mid_run(numbers, tmp_path, capsys, after_a_piece, on_disk, how):
     study, out, before = tmp_path / "study.toml", tmp_path / "out", numbers.read_bytes()
     study.write_text(OF_A_FILE.format(on_disk))

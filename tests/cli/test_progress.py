@@ -54,6 +54,7 @@ class EnoughError(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_progress_of_a_run_and_of_its_resumption(study, tmp_path):
     first, second = [], []
 

@@ -70,6 +70,7 @@ def test_records_are_thinned():
     check("mirror", "em", False, 5, "overlapping", record_every=2)
 
 
+@pytest.mark.slow
 def test_an_active_bound():
     """The default step size, bounded by 1/max r: the README's example and its like."""
     target = gj.empirical(jnp.array([-3.0, -2.5, 2.0, 3.5]))
@@ -91,6 +92,7 @@ def test_an_active_bound():
     assert slopes["mirror"] == pytest.approx(0.00183698, abs=1e-8)  # 0.00183688 at a fixed bound
 
 
+@pytest.mark.slow
 def test_the_optimal_loss_counts_where_a_long_step_is_taken():
     """From near the optimum, so that the step is neither EM's nor cut off."""
     settled = gj.fit(gj.GradientEM(1.0, mean_rule="em"), TARGET, START, num_iterations=30)
@@ -131,8 +133,10 @@ def test_where_two_components_tie_the_derivative_is_that_of_the_first(rule):
     "rule",
     [
         "mirror",
-        "euclidean",
-        *(pytest.param(r, marks=pytest.mark.slow) for r in ("multiplicative", "newton", "fixed")),
+        *(
+            pytest.param(r, marks=pytest.mark.slow)
+            for r in ("euclidean", "multiplicative", "newton", "fixed")
+        ),
     ],
 )
 def test_a_weight_of_zero_has_the_derivative_of_its_growth(rule):

@@ -131,8 +131,7 @@ STARTS = {
         ("from_target", 1),
         ("plus_plus", 1),
         ("spectral", 2),
-        ("tensor", 1),
-        pytest.param("tensor", 2, marks=pytest.mark.slow),
+        *(pytest.param("tensor", order, marks=pytest.mark.slow) for order in (1, 2)),
     ],
 )
 def test_starts_in_the_points(name, order):

@@ -158,6 +158,7 @@ def test_second_derivatives_are_those_of_the_iterations_that_ran():
     assert second == pytest.approx(float(expected), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_a_fit_with_an_escape_does_not_stop_before_the_search():
     # The plateau: two components share a cluster, one stands between two others.
     target = gj.population(gj.make_mixture([[-3.0], [3.0], [12.0]]), num_nodes=64)
@@ -233,6 +234,7 @@ def test_the_best_seed():
         gj.best(best)
 
 
+@pytest.mark.slow
 def test_points_spread_over_devices():
     mesh = Mesh(np.array(jax.devices()[:2]), ("data",), axis_types=(AxisType.Auto,))
     for escape in (None, gj.Escape(KEY, every=4)):

@@ -124,6 +124,7 @@ def test_every_seed_of_a_sweep_has_batches_of_its_own(solver):
         {"batch_size": 4, "tolerance": 1e-12},
     ],
 )
+@pytest.mark.slow
 def test_a_seed_depends_neither_on_the_batch_of_seeds_nor_on_devices(changes):
     whole, devices = sweep(), np.array(jax.devices()[:2])
     same(sweep(**changes), whole, rtol=1e-9)
@@ -140,6 +141,7 @@ def test_a_stream_is_not_spread_over_devices():
         sweep(mesh=Mesh(devices.reshape(1, 2), ("seed", "data")))
 
 
+@pytest.mark.slow
 def test_small_steps_find_the_truth():
     truth = gj.truth.simplex(2, 10, separation=6.0, weights=[0.3, 0.7])
     stream = gj.stream(KEY, truth, 512)
@@ -192,6 +194,7 @@ def test_derivatives(mean_rule):
     assert all(jnp.any(leaf != 0) for leaf in backward)
 
 
+@pytest.mark.slow
 def test_vmap_over_keys_and_truths():
     keys = jax.random.split(KEY, 3)
     shifts = jnp.arange(3.0)

@@ -45,7 +45,7 @@ def test_moments_of_sobol_normals(m):
     ("d", "m", "coarse"),
     [
         (1, 3, 32),
-        (2, 3, 24),
+        pytest.param(2, 3, 24, marks=pytest.mark.slow),
         pytest.param(3, 3, 16, marks=pytest.mark.slow),
         pytest.param(6, 3, 24, marks=pytest.mark.slow),
     ],

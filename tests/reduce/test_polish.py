@@ -80,6 +80,7 @@ def test_arguments_are_checked_at_the_door():
         gj.polish(start, FAITHFUL)
 
 
+@pytest.mark.slow
 def test_fewer_steps_than_plain_em():
     means = [[2.0, 55.0], [4.0, 72.0], [4.5, 82.0]]
     start = gj.make_mixture(means, covariance=gj.covariance.Tied(np.diag(VARIANCES[0])))
