@@ -12,7 +12,6 @@ import numpy as np
 import oracle
 import problems
 import pytest
-from marks import mostly_slow
 from problems import Static
 
 import gemjax as gj
@@ -282,9 +281,7 @@ SMALL = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("static", "count"), mostly_slow(SMALL, 3), ids=lambda value: getattr(value, "kind", "")
-)
+@pytest.mark.parametrize(("static", "count"), SMALL, ids=lambda value: getattr(value, "kind", ""))
 def test_random_problems(static, count, tmp_path):
     for seed in range(count):
         run(static, seed, tmp_path)

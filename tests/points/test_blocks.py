@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
-from marks import mostly_slow
 
 import gemjax as gj
 from gemjax._model.densities import component_densities
@@ -30,7 +29,7 @@ CUTS = {
 }
 
 
-@pytest.mark.parametrize("cut", mostly_slow(CUTS, 5))
+@pytest.mark.parametrize("cut", CUTS)
 def test_the_cut_changes_nothing(cut):
     solver = gj.GradientEM(weight_tolerance=0.0, weight_steps=3, blocking=CUTS[cut])
     fit = gj.fit(solver, TARGET, START, num_iterations=3)
