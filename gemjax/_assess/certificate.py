@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from gemjax._assess.candidates import Candidates, Context, farthest_points, prepare
-from gemjax._assess.gains import insertion_gain, log_gradient_function, values
+from gemjax._assess.gains import all_values, insertion_gain, log_gradient_function, values
 from gemjax._assess.search import agreed, ascend, best_of, value_tolerance
 from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture
@@ -112,14 +112,15 @@ def certificate(
     pool is 2 num_starts points drawn from the target, midpoints of them, the num_starts points
     farthest from the mixture (of largest w/p: these alone can make D large), and its means; a birth
     with a covariance of its own begins with the mean one, and with a tenth and a hundredth of it,
-    and must be made up of d + 2 effective points. No
-    search can be sure of a supremum; `num_agreed` says how many starts found it. Every value found
-    is attained, so `birth_gain` is a real gain, `birth_optimal` False is proof, and True is not.
+    and must be made up of d + 2 effective points. No search can be sure of a supremum; `num_agreed`
+    says how many starts found it. Every value found is attained, so `birth_gain` is a real gain,
+    `birth_optimal` False is proof, and True is not.
 
-    Time O(N (n + num_starts d) num_steps) at most; a pass over the points takes all starts one
-    step, and a `FileTarget` is read that often for each of the two searches. Memory beyond the
-    points is one number per point, or none where they are walked over in chunks. A mixture of NaN
-    under `jit` has gaps of NaN, and is neither usable nor optimal.
+    Time O(N (n + num_starts d) num_steps) at most. A pass over the points takes a few ascents one
+    step (four in two dimensions), and of a `FileTarget` all of them: it is read num_steps times at
+    most for each of the two searches, and as often again for the best places' last digits. Memory
+    beyond the points is one number per point, or none where they are walked over in chunks. A
+    mixture of NaN under `jit` has gaps of NaN, and is neither usable nor optimal.
 
     Its values are differentiable in the mixture and the target. The derivative of a supremum is
     that of the function where it is attained (Danskin's theorem); places and weights carry none.
@@ -205,7 +206,7 @@ def certify(
     pool = _pool(context, centres)
     size = min(num_starts, len(centres))
     context, wide = _of_any_width(context, pool)
-    known = values(context, wide)  # the first of which are the pool
+    known = all_values(context, wide, num_starts)  # the first of which are the pool
     peaks, heights = ascend(
         log_gradient_function,
         context,

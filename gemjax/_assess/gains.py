@@ -23,7 +23,7 @@ from gemjax._assess.candidates import (
 )
 from gemjax._numerics.finite import tiny
 from gemjax._numerics.sums import LOG_SUM
-from gemjax._points.blocks import Block
+from gemjax._points.blocks import Block, Blocks
 
 
 @jax.tree_util.register_dataclass
@@ -136,6 +136,19 @@ def insertion_gain(context: Context, candidates: Candidates) -> Ascent:
         jnp.maximum(1, alpha * (1 - alpha) / variance),
         slope,
     )
+
+
+def all_values(context: Context, candidates: Candidates, at_once: int) -> Values:
+    """`values`, of so many candidates at a time where the points are in memory, so that what there
+    is of each point stays near."""
+    k = len(candidates.weights)
+    if k <= at_once or not isinstance(context.blocks, Blocks):
+        return values(context, candidates)
+    index = jnp.minimum(jnp.arange(-(-k // at_once) * at_once), k - 1).reshape(-1, at_once)
+    groups = jax.tree.map(lambda leaf: leaf[index], candidates)
+    found = jax.lax.map(lambda group: values(context, group), groups)
+    one = lambda leaf: leaf.reshape(-1)[:k]  # noqa: E731
+    return Values(one(found.heights), one(found.gains), one(found.numbers), found.num_points[0])
 
 
 def values(context: Context, candidates: Candidates) -> Values:

@@ -325,9 +325,10 @@ def test_values_are_differentiable_at_the_places_found():
     inputs = (mixture.means, target.points)
     _, forward = jax.jvp(found, inputs, moves)
     reverse = jax.jacrev(found, argnums=(0, 1))(*inputs)
-    h = 1e-5
+    # The search stops just below the top, which the differences feel and the slope does not: more
+    # the closer they are.
+    h = 3e-4
     up, down = (found(*(x + s * dx for x, dx in zip(inputs, moves, strict=True))) for s in (h, -h))
-    # The search stops just below the top, which the differences feel and the slope does not.
     np.testing.assert_allclose(forward, (up - down) / (2 * h), rtol=1e-4, atol=1e-7)
     together = sum(jnp.tensordot(r, dx, axes=dx.ndim) for r, dx in zip(reverse, moves, strict=True))
     np.testing.assert_allclose(together, forward, rtol=1e-10)
