@@ -20,7 +20,7 @@ from gemjax._points.blocks import as_blocks
 from gemjax._points.target import Target
 from gemjax._reduce import stages
 from gemjax._reduce.answer import Chosen, answer, level_chosen
-from gemjax._reduce.descent import Level
+from gemjax._reduce.descent import MANY, Level
 from gemjax._reduce.growth import Points, complete, exchange, grow
 from gemjax._reduce.restarts import restarted
 from gemjax._reduce.stages import Compared, Pieces, Settings, better
@@ -30,7 +30,7 @@ from gemjax._reduce.unions import clusters
 SAMPLE = 10_000  # points that the stages before the last see at most
 MOST = 320  # components to begin with, at most
 _HELD_OUT = 3  # every third point
-_QUICKLY = 6  # one of so many components is merged at a time, to where a known number begins
+_SLOWLY, _QUICKLY = 16, 6  # one of so many components is merged at a time; to a known number
 
 
 class Setup(NamedTuple):
@@ -124,18 +124,19 @@ def _compared(
     kinds = np.asarray([NUMBERS[name] for name in setup.names], np.int32)
     blocks = as_blocks(seen, n, family=SharedDiagonal)
     known = wanted[0] == wanted[1]
-    all_counts = stages.schedule(n, 0 if known else n, _QUICKLY if known else 16)
+    all_counts = stages.schedule(n, (0, 0), _QUICKLY if known else _SLOWLY)
     down_to = np.int32(1 if wanted[0] == 1 else _begin(wanted[0]))
     found = [stages.overview(one, blocks, settings, all_counts, down_to) for one in cut]
     around, levels = zip(*(_beginning(*one, wanted) for one in found), strict=True)
-    slots, lowest, singly = n, wanted[0], 0
+    slots, lowest, singly = n, wanted[0], (0, n)
     if arrays.is_concrete(around):
         # The same for all: each number of slots is another program.
         slots = slots_for(max(int(level.size) for level in levels), n)
-        if slots > 96:  # one by one only near where BIC has its minimum
+        if slots > MANY:  # one by one only near where BIC has its minimum
             numbers = [int(number) for number in around]
-            lowest, singly = max(lowest, min(numbers) // 3), 7 * (min(numbers) // 8)
-    counts = stages.schedule(slots, singly)
+            lowest = max(lowest, min(numbers) // 3)
+            singly = 7 * (min(numbers) // 8), 9 * (max(numbers) // 8)
+    counts = stages.schedule(slots, singly, _SLOWLY)
     if known:
         counts = tuple(sorted({*counts, wanted[0]}, reverse=True))
     best: Any = None

@@ -6,6 +6,7 @@ Slots without weight are empty, and stay so.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +20,9 @@ from gemjax._model.statistics import expect
 from gemjax._numerics.finite import safe_log
 from gemjax._points.blocks import Blocks, Chunks
 from gemjax._reduce.merge import heavier_first, merge_pair, pair_costs
+
+MANY = 96  # components, from where on what need not be known is not computed
+_BEYOND = 3  # times fewer components than are best need not be looked at, where they are many
 
 
 class Guard(NamedTuple):
@@ -92,11 +96,13 @@ def descend(
     counts: tuple[int, ...],
     num_steps: int,
     fewest: jax.Array,
+    score: Callable[[Level], jax.Array] | None = None,
 ) -> tuple[Level, Merges]:
     """Down to each of the `counts` of components in turn, with EM's steps at each; stacked.
 
-    Levels below `fewest` () repeat the one before, and cost nothing. The heights of levels are the
-    largest costs of their mergings.
+    Levels below `fewest` () repeat the one before, and cost nothing; so do those far below as many
+    components as had the lowest score, where there is one and these were many. The heights of
+    levels are the largest costs of their mergings.
     """
 
     def one(_: Any, carry: Any) -> Any:
@@ -132,15 +138,18 @@ def descend(
         return Level(mixture, size, loss, height), moved, merges
 
     def level(carry: Any, count: jax.Array) -> Any:
-        before, moved, merges = carry
+        (before, moved, merges), (lowest, number) = carry
         at = before._replace(mixture=moved)
-        new = jax.lax.cond(count >= fewest, lambda: go(at, merges, count), lambda: carry)
-        return new, new[0]
+        goes = (count >= fewest) & ((number <= MANY) | (_BEYOND * count >= number))
+        new = jax.lax.cond(goes, lambda: go(at, merges, count), lambda: carry[0])
+        value = score(new[0]) if score else -count.astype(lowest.dtype)
+        best = value < lowest
+        return (new, (jnp.where(best, value, lowest), jnp.where(best, count, number))), new[0]
 
     zero = jnp.zeros((), mixture.means.dtype)
     first = Level(mixture, jnp.sum(mixture.weights > 0, dtype=jnp.int32), zero + jnp.inf, zero)
     none = jnp.full((len(mixture.means),), -1, jnp.int32)
     merges = Merges(none, none, jnp.full_like(mixture.log_weights, jnp.nan))
-    start = (first, mixture, merges)
-    (_, _, merges), levels = jax.lax.scan(level, start, jnp.asarray(counts, jnp.int32))
+    start = (first, mixture, merges), (zero + jnp.inf, jnp.int32(0))
+    ((_, _, merges), _), levels = jax.lax.scan(level, start, jnp.asarray(counts, jnp.int32))
     return levels, merges

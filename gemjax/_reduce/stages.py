@@ -25,10 +25,10 @@ from gemjax._numerics.finite import safe_divide, safe_log
 from gemjax._points.blocks import Blocks, Chunks
 from gemjax._points.walk import map_points
 from gemjax._reduce.criteria import Settings, bic, judged
-from gemjax._reduce.descent import Guard, Level, Merges, descend, settle
+from gemjax._reduce.descent import MANY, Guard, Level, Merges, descend, settle
 from gemjax._reduce.standard import in_slots
 
-_STEPS, _FEWER, _MANY = 3, 2, 96  # of EM per level; and in more slots than so many
+_STEPS, _FEWER = 3, 1  # of EM per level; and where there are many components
 _POINTS = 1.5  # of a guard, times d + 2
 _LIGHT = 0.5  # of the guard while levels are compared: a component on a line of points costs more
 _BEST = 3  # levels per family that are fitted to the end
@@ -67,13 +67,15 @@ def pieces(key: jax.Array, x: jax.Array, weights: jax.Array, n: int, along_axes:
     return Pieces(means, mass, within * N / jnp.maximum(N - n, 0.25 * N))
 
 
-def schedule(n: int, singly: int, share: int = 16) -> tuple[int, ...]:
-    """Numbers of components from n to 1: one less each time above `singly` and below twice the
-    share, in between one of so many less."""
+def schedule(n: int, singly: tuple[int, int], share: int) -> tuple[int, ...]:
+    """Numbers of components from n to 1: one less each time from the second of `singly` to the
+    first, and below twice the share; elsewhere one of so many less."""
+    least, most = singly
     counts = [n]
     while counts[-1] > 1:
         now = counts[-1]
-        counts.append(now - (1 if now > singly else max(1, now // share)))
+        step = 1 if least < now <= most else max(1, now // share)
+        counts.append(now - (min(step, now - most) if now > most else step))
     return tuple(counts)
 
 
@@ -96,9 +98,12 @@ def overview(
     axes = found.within if found.within.ndim == 1 else jnp.diagonal(found.within)
     family = SharedDiagonal(at_least(axes, settings.floor), settings.floor)
     mixture = Mixture(found.means, safe_log(found.mass), family)
-    levels, _ = descend(mixture, blocks, None, counts, 2, fewest)
-    size = levels.size.astype(axes.dtype)
-    return levels, bic(levels.loss, size * (d + 1) - 1 + d, settings)
+
+    def score(level: Level) -> jax.Array:
+        return bic(level.loss, level.size.astype(axes.dtype) * (d + 1) - 1 + d, settings)
+
+    levels, _ = descend(mixture, blocks, None, counts, 2, fewest, score)
+    return levels, score(levels)
 
 
 def free(level: Level, settings: Settings, serving: type[Kind]) -> Mixture:
@@ -163,7 +168,7 @@ def compare(
     that are `unseen`.
     """
     guard, n = guard_of(found, settings), len(mixture.means)
-    steps = _STEPS if n <= _MANY else _FEWER
+    steps = _STEPS if n <= MANY else _FEWER
 
     def one(kind: jax.Array) -> Compared:
         old = mixture.covariance
