@@ -151,18 +151,25 @@ def scale(fresh: Densities, features: jax.Array) -> tuple[jax.Array, jax.Array]:
     adding them. The shift is constant under differentiation: it cancels wherever it is used. A
     component of (nearly) no weight may exceed the range of the floats, so its exponent is capped.
     """
-    log_joint, cap = _log_joint(fresh, features), _cap(fresh)
-    shift = jax.lax.stop_gradient(jnp.max(log_joint, axis=0))
-    exponent = log_joint - shift[None] - fresh.reference[:, None]
-    return jnp.exp(jnp.where(exponent > cap, cap, exponent)), shift
+    shift = jax.lax.stop_gradient(jnp.max(_log_joint(fresh, features), axis=0))
+    return jnp.exp(exponents(fresh, features, shift)), shift
+
+
+def exponents(fresh: Densities, features: jax.Array, shift: jax.Array) -> jax.Array:
+    """(n, C) log φ_i(x_j) − m_j, as `scale` has it."""
+    exponent, cap = _exponent(fresh, features, shift), _cap(fresh)
+    return jnp.where(exponent > cap, cap, exponent)
 
 
 def rescale(
     fresh: Densities, features: jax.Array, scaled: jax.Array, shift: jax.Array
 ) -> jax.Array:
     """`scale` again, from its own results: a derivative without an exponential."""
-    exponent = _log_joint(fresh, features) - shift[None] - fresh.reference[:, None]
-    return _exponential(scaled, exponent, _cap(fresh))
+    return _exponential(scaled, _exponent(fresh, features, shift), _cap(fresh))
+
+
+def _exponent(fresh: Densities, features: jax.Array, shift: jax.Array) -> jax.Array:
+    return _log_joint(fresh, features) - shift[None] - fresh.reference[:, None]
 
 
 def _cap(fresh: Densities) -> jax.Array:

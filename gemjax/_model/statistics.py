@@ -17,8 +17,15 @@ import jax.numpy as jnp
 
 from gemjax._base import checks
 from gemjax._base.records import Mixture
-from gemjax._families.covariance import log_normaliser
-from gemjax._model.densities import Densities, apart, component_densities, rescale, scale
+from gemjax._families.covariance import Covariance, log_normaliser
+from gemjax._model.densities import (
+    Densities,
+    apart,
+    component_densities,
+    exponents,
+    rescale,
+    scale,
+)
 from gemjax._model.layout import lay_out_for
 from gemjax._numerics.finite import largest, safe_exp, safe_sqrt, tiny
 from gemjax._points.blocks import Block, Blocks, Chunks
@@ -124,8 +131,7 @@ def e_step(densities: Densities, log_weights: jax.Array) -> Statistics:
     ) -> tuple[Any, ...]:
         weights, means, covariance = known
         density = _density(densities, weights, scaled)
-        base = x.base if blocks.apart else covariance.shared(x.features[:d], x.base)
-        log_density = jnp.log(density) + (shift + base)
+        log_density = _log_density(densities, covariance, density, shift, x)
         per_density = x.weights / density
         loss = -_dot(densities, x.weights, log_density)
         if blocks.apart:
@@ -161,16 +167,28 @@ def e_step(densities: Densities, log_weights: jax.Array) -> Statistics:
     )
 
 
-def entropy(densities: Densities, log_weights: jax.Array) -> jax.Array:
-    """() E[−Σ_i ψ_i log ψ_i] of the responsibilities, nats per point: 0 where all are sure."""
+def loss_and_entropy(mixture: Mixture, blocks: Blocks | Chunks) -> tuple[jax.Array, jax.Array]:
+    """() −E[log p], and () E[−Σ_i ψ_i log ψ_i] of the responsibilities, 0 where all are sure; nats
+    per point, in one pass."""
+    densities = component_densities(mixture, blocks, keep=False)
 
-    def block(scaled: jax.Array, shift: jax.Array, x: Block, weights: jax.Array) -> jax.Array:
-        joint = weights[:, None] * scaled
-        psi = joint / _density(densities, weights, scaled)[None]
-        logs = jnp.log(jnp.where(psi > 0, psi, 1))
-        return -_dot(densities, x.weights, jnp.sum(psi * logs, axis=0))
+    def block(
+        scaled: jax.Array, shift: jax.Array, x: Block, known: tuple[jax.Array, Densities]
+    ) -> tuple[jax.Array, jax.Array]:
+        log_weights, densities = known
+        weights = safe_exp(log_weights)
+        density = _density(densities, weights, scaled)
+        psi = weights[:, None] * scaled / density[None]
+        # Products are cheaper than logarithms of psi, and have been computed for it.
+        logs = exponents(densities, x.features, shift) + log_weights[:, None]
+        logs = jnp.where(psi > 0, logs - jnp.log(density)[None], 0)
+        log_density = _log_density(densities, densities.covariance, density, shift, x)
+        per_point = log_density, jnp.sum(psi * logs, axis=0)
+        loss, unsure = (-_dot(densities, x.weights, y) for y in per_point)
+        return loss, unsure
 
-    return _expectation(block, densities, safe_exp(log_weights))
+    loss, unsure = _expectation(block, densities, (mixture.log_weights, densities))
+    return loss + log_normaliser(densities.means.shape[1]), unsure
 
 
 def expect(mixture: Mixture, blocks: Blocks | Chunks) -> Statistics:
@@ -214,6 +232,15 @@ def _density(densities: Densities, weights: jax.Array, scaled: jax.Array) -> jax
     density = _dot(densities, weights, scaled)
     least = tiny(density.dtype)
     return jnp.where(density < least, least, density)
+
+
+def _log_density(
+    densities: Densities, covariance: Covariance, density: jax.Array, shift: jax.Array, x: Block
+) -> jax.Array:
+    """(C,) log p(x_j), but for the normaliser."""
+    d = densities.means.shape[1]
+    base = x.base if densities.blocks.apart else covariance.shared(x.features[:d], x.base)
+    return jnp.log(density) + (shift + base)
 
 
 def _expectation(function: _Function, densities: Densities, weights: Any) -> Any:

@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gemjax._families.kind import Kind
-from gemjax._model.densities import component_densities
-from gemjax._model.statistics import e_step, entropy
+from gemjax._model.statistics import expect, loss_and_entropy
 from gemjax._points.blocks import Blocks, Chunks
 from gemjax._reduce.descent import Level
 
@@ -74,10 +73,9 @@ def judged(
     mixture, unsure = level.mixture, jnp.zeros_like(level.loss)
     if criterion == "held_out":
         assert unseen is not None
-        kept = component_densities(mixture, unseen, keep=False)
-        return 2 * settings.num_points * e_step(kept, mixture.log_weights).loss
+        return 2 * settings.num_points * expect(mixture, unseen).loss
     if criterion == "icl":
-        unsure = entropy(component_densities(mixture, blocks), mixture.log_weights)
+        _, unsure = loss_and_entropy(mixture, blocks)
     return score(level, settings, criterion, unsure)
 
 

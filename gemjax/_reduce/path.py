@@ -13,9 +13,8 @@ from gemjax._base import checks
 from gemjax._base.records import Mixture
 from gemjax._em.mean_rules import em_step
 from gemjax._em.solver import moved_to
-from gemjax._model.densities import component_densities
 from gemjax._model.layout import lay_out_for
-from gemjax._model.statistics import e_step, entropy, expect
+from gemjax._model.statistics import expect, loss_and_entropy
 from gemjax._numerics.finite import safe_log
 from gemjax._numerics.pytree import record, vary_alike
 from gemjax._points.blocks import AUTOMATIC, Blocking, Blocks, Chunks
@@ -90,7 +89,7 @@ def merge_path(
     and Nguyen (arXiv 2403.01684), with half their heights.
 
     One computation of static shapes, compiled once for n, N and d, for `jit` and `vmap`; it takes
-    1 or 2 passes over the points per level, and one more per EM step. Differentiable, but for the
+    a pass over the points per level, and one more per EM step. Differentiable, but for the
     choice of pairs.
 
     Args:
@@ -153,9 +152,7 @@ def _merge_path(
         return mixture
 
     def seen(mixture: Mixture, alive: jax.Array, kept: Any, freed: Any, height: Any) -> Path:
-        densities = component_densities(mixture, blocks)
-        loss = e_step(densities, mixture.log_weights).loss
-        unsure = entropy(densities, mixture.log_weights)
+        loss, unsure = loss_and_entropy(mixture, blocks)
         count = jnp.sum(alive, dtype=jnp.int32)
         counts = [mixture.covariance.num_parameters(k, d) + k * (d + 1) - 1 for k in range(n + 1)]
         parameters = jnp.asarray(counts, jnp.int32)[count]

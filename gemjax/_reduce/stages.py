@@ -18,9 +18,8 @@ from gemjax._families.diagonal import SharedDiagonal
 from gemjax._families.kind import NUMBERS, Kind
 from gemjax._families.parameters import at_least
 from gemjax._families.spectrum import times
-from gemjax._model.densities import component_densities
 from gemjax._model.starts import spread_out
-from gemjax._model.statistics import e_step
+from gemjax._model.statistics import expect
 from gemjax._numerics.finite import safe_divide, safe_log
 from gemjax._points.blocks import Blocks, Chunks
 from gemjax._points.walk import map_points
@@ -230,8 +229,7 @@ def judge(
     settings = settings._replace(num_points=1 / jnp.sum(weights**2))
 
     def one(level: Level) -> jax.Array:
-        kept = component_densities(level.mixture, blocks, keep=False)
-        loss = e_step(kept, level.mixture.log_weights).loss
+        loss = expect(level.mixture, blocks).loss
         return judged(level._replace(loss=loss), blocks, settings, criterion)
 
     criteria = jax.lax.map(one, compared.best)
