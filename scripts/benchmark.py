@@ -11,6 +11,7 @@ Suites, each described in its file in scripts/benchmarks/:
     derivatives  forward and reverse mode through a fit against the fit alone
     peers        classical EM against scikit-learn, gmmx, pomegranate, torchgmm and tgmm
     selection    covariance families and `select` against scikit-learn
+    estimator    the estimator with a number of components against scikit-learn's
     growth       time and peak memory as N, n, d and S grow
     start        from process start to the first iteration, and a whole `gemjax fit`, with and
                  without compiled programs from before
@@ -37,8 +38,8 @@ import pages
 from benchmarks import affinity
 
 SUITES = (
-    "estep", "sweep", "weights", "derivatives", "peers", "selection", "growth", "start", "devices",
-    "cores", "gpu",
+    "estep", "sweep", "weights", "derivatives", "peers", "selection", "estimator", "growth",
+    "start", "devices", "cores", "gpu",
 )  # fmt: skip
 
 
