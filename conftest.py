@@ -4,6 +4,7 @@ One file, test_float32.py, repeats the essentials in float32.
 """
 
 import atexit
+import gc
 import importlib.util
 import os
 import shutil
@@ -36,6 +37,9 @@ import pytest
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # In the background of a script Ctrl-C is ignored, also by the processes that tests start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Tracing makes millions of small objects, which are kept.
+gc.set_threshold(100_000, 50, 100)
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", 2)  # for the tests of meshes

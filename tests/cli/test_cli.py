@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from studies import refused
 
 import gemjax
@@ -99,7 +100,8 @@ def test_version_and_help(capsys):
         assert "Example: gemjax" in capsys.readouterr().out
 
 
-def test_ctrl_c_leaves_no_result(study, tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_signal_leaves_no_result(study, tmp_path, number, code):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "gemjax.cli", "run", str(study), "--out", str(out)]
     longer = ["--set", "solver.num_iterations=4000", "--set", "sweep.num_seeds=400"]
@@ -111,9 +113,9 @@ def test_ctrl_c_leaves_no_result(study, tmp_path):
     while not list(out.glob("pieces/*.npz")) and time.monotonic() < deadline:
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert errors.count("\n") == 1, errors
     assert list(out.glob("pieces/*.npz"))
     for name in ("results.csv", "summary.json", "history.npz"):
