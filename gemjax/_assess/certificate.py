@@ -60,7 +60,8 @@ class Certificate:
       num_agreed: () int32, starts whose ascent ended at the supremum, up to 1 % of the gap.
       birth_gain: () max over θ and α in [0, 1) of E log(1 + α(φ_θ(x)/p(x) − 1)): the gain from one
         more component, at the best place and with the best weight, the others only making room;
-        and over its covariance, in a family where each component has its own.
+        and over its covariance, in a family where each component has its own. Below the price a
+        gain that is attained, and not the largest: the search for it ends early.
       birth_at: (d,) that place.
       birth_weight: () that weight α, 0 where nothing is gained.
       birth_covariance: that component's, of the mixture's family with one component; what all
@@ -114,7 +115,8 @@ def certificate(
     with a covariance of its own begins with the mean one, and with a tenth and a hundredth of it,
     and must be made up of d + 2 effective points. No search can be sure of a supremum; `num_agreed`
     says how many starts found it. Every value found is attained, so `birth_gain` is a real gain,
-    `birth_optimal` False is proof, and True is not.
+    `birth_optimal` False is proof, and True is not. Ascents that seem to stay below the price end
+    early: price=0 follows them all.
 
     Time O(N (n + num_starts d) num_steps) at most. A pass over the points takes a few ascents one
     step (four in two dimensions), and of a `FileTarget` all of them: it is read num_steps times at
@@ -207,13 +209,11 @@ def certify(
     size = min(num_starts, len(centres))
     context, wide = _of_any_width(context, pool)
     known = all_values(context, wide, num_starts)  # the first of which are the pool
-    peaks, heights = ascend(
-        log_gradient_function,
-        context,
-        best_of(pool, known.heights[: len(centres)], size),
-        num_steps,
-    )
-    births, gains = ascend(insertion_gain, context, best_of(wide, known.gains, size), num_steps)
+    wanted = _bic_price(mixture, known.num_points) if price is None else price
+    high = best_of(pool, known.heights[: len(centres)], size)
+    promising = best_of(wide, known.gains, size)
+    peaks, heights = ascend(log_gradient_function, context, high, num_steps, 0 * wanted)
+    births, gains = ascend(insertion_gain, context, promising, num_steps, wanted)
 
     peak = jax.tree.map(lambda leaf: leaf[jnp.argmax(heights)], peaks)
     birth = jax.tree.map(lambda leaf: leaf[jnp.argmax(gains)], births)
@@ -223,10 +223,7 @@ def certify(
     found = values(live, jax.tree.map(lambda *leaves: jnp.stack(leaves), peak, birth))
     height, gain, effective = found.heights[0], found.gains[1], found.numbers[0]
     if price is None:
-        d, covariance = blocks.centre.shape[0], mixture.covariance
-        one_more = covariance.num_parameters(2, d) - covariance.num_parameters(1, d)
-        N = found.num_points
-        price = 0.5 * (d + 1 + one_more) * jnp.log(N) / N
+        price = _bic_price(mixture, found.num_points)
     gap, gain = jnp.where(height < 0, 0, height), jnp.where(gain < 0, 0, gain)
     weights_gap = duality_gap(statistics.ratios)
     slack = jnp.maximum(price, value_tolerance(gap.dtype))
@@ -247,6 +244,13 @@ def certify(
         birth_agreed=agreed(gains),
         num_starts=jnp.int32(size),
     )
+
+
+def _bic_price(mixture: Mixture, N: jax.Array) -> jax.Array:
+    """() what one component more costs by BIC, from N () points."""
+    d, covariance = mixture.means.shape[1], mixture.covariance
+    one_more = covariance.num_parameters(2, d) - covariance.num_parameters(1, d)
+    return 0.5 * (d + 1 + one_more) * jnp.log(N) / N
 
 
 def _pool(context: Context, centres: jax.Array) -> Candidates:

@@ -18,6 +18,7 @@ _FEWEST, _MOST = 4, 16  # ascents at once
 _PER_ASCENT = (
     8  # features of a point, the reading of which costs as much as an ascent's exponential
 )
+_AT_LEAST, _LENIENT = 8, 2  # steps, and times their number, of what seems to stay too low
 _RELATIVE = 1e-5  # gain of an EM step over the best value, below which an ascent is at its end
 
 
@@ -41,6 +42,7 @@ def ascend(
     context: Context,
     starts: Candidates,
     num_steps: int,
+    wanted: jax.Array,
 ) -> tuple[Candidates, jax.Array]:
     """Candidates (k,) where ascents from `starts` (k,) end, and the values there.
 
@@ -50,6 +52,7 @@ def ascend(
     Few take many steps, so that they go a few at a time, and each that has come to rest makes room
     for the next; all at once where each step reads the points from elsewhere. Then the best few go
     on until they gain no more than rounding: derivatives need places to more digits than values.
+    What would stay below the value `wanted` () ends early.
     """
     k, width = len(starts.weights), _width(context, len(starts.weights))
 
@@ -57,7 +60,7 @@ def ascend(
         _, order = jax.lax.top_k(known[1], k)
         known = jax.tree.map(lambda leaf: leaf[order], known)
         begun, relative = round_
-        return _climb(function, context, known, width, begun, relative, num_steps), None
+        return _climb(function, context, known, width, begun, relative, num_steps, wanted), None
 
     low = vary_alike(jnp.full_like(starts.weights, -jnp.inf), (context.mixture, starts))
     rounds = jnp.int32([width, k]), jnp.array([_RELATIVE, 0], low.dtype)
@@ -80,6 +83,7 @@ def _climb(
     begun: jax.Array,
     relative: jax.Array,
     num_steps: int,
+    wanted: jax.Array,
 ) -> tuple[Candidates, jax.Array]:
     """Ascents of the first `width` of k, then of those from `begun` () on, to a gain per step that
     is relative () to the best; what is known (k,) of the others stays."""
@@ -101,9 +105,10 @@ def _climb(
         best = jnp.maximum(jnp.max(value), jnp.max(climb.values))
         # What gains this little would not come to the best in all of the steps.
         behind = value + num_steps * slope < best
+        low = (climb.steps >= _AT_LEAST) & (value + _LENIENT * num_steps * slope < wanted)
         # And where EM's own step does not rise, that is rounding.
         least = jnp.maximum(tolerance, relative * best)
-        still = (slope <= least) | behind | (~rises & (climb.stretch == 1))
+        still = (slope <= least) | behind | low | (~rises & (climb.stretch == 1))
         resting = still | (climb.steps >= num_steps)
         ends, values = jax.tree.map(
             lambda leaf, new: leaf.at[climb.number].set(new, mode="drop"),
