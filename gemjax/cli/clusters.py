@@ -84,7 +84,7 @@ def run(
         write_csv(out / "components.csv", *found.components(result))
         write_csv(out / "labels.csv", found.LABELS, _labels(table, assigned))
         model.save(out / record.MODEL, result)
-        drawn = _drawn(table)
+        drawn = _drawn(table, assigned)
         return record.finish(Record(out, "clusters", summary), [], drawn, draw, begun)
 
 
@@ -127,11 +127,11 @@ def _labels(table: Table, assigned: Assigned) -> Iterator[Sequence[Any]]:
     return iter(lines)
 
 
-def _drawn(table: Table) -> Arrays:
-    """The points of the pictures: not more than one can see."""
+def _drawn(table: Table, assigned: Assigned) -> Arrays:
+    """The points of the pictures and their clusters: not more than one can see."""
     N, d = table.points.shape
     step = -(-N // max(record.MOST_DRAWN, _MOST_DRAWN // d))
-    arrays = {"points": table.points[::step]}
+    arrays = {"points": table.points[::step], "labels": assigned.label[::step]}
     if table.weights is not None:
         arrays["point_weights"] = table.weights[::step]
     return arrays

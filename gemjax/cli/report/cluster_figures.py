@@ -27,26 +27,31 @@ _PALETTE = COLOURS[:6]  # without black, which is for numbers
 def clusters(
     selection: gj.Selection, points: np.ndarray, columns: Sequence[str] | None = None,
     weights: np.ndarray | None = None, num_points: int | None = None,
+    labels: np.ndarray | None = None,
 ) -> Figure:  # fmt: skip
     """Points (N, d) and the components found, in the colours of their clusters.
 
     For d = 1 a density, for d = 2 ellipses, for more of them ellipses in the directions along
-    which the components lie farthest apart. Numbers are those of `Selection.predict`. The bars of
-    a histogram count `weights` (N,); `num_points` is the number to speak of, where points are some
-    of them.
+    which the components lie farthest apart. Numbers are those of `Selection.predict`; `labels` (N,)
+    are the points', where they are known. The bars of a histogram count `weights` (N,);
+    `num_points` is the number to speak of, where points are some of them.
     """
     points = np.asarray(points, float).reshape(len(points), -1)
     d = points.shape[1]
+    if len(points) > MOST_POINTS:  # too many to be drawn one by one
+        labels = None
+    elif labels is None and d > 1:
+        labels = np.asarray(selection.predict(points.astype(selection.mixture.means.dtype)))
     names = [plain(name) for name in columns or [f"coordinate {i + 1}" for i in range(d)]]
     if d == 1:
         figure = _density(selection, points, names[0], weights)
     elif d == 2:
         unchanged = Directions(np.zeros(2), np.eye(2), np.ones(2), np.ones(2))
         figure, axes = new_axes(7.5, 6.6)
-        _panel(axes, selection, points, _labels(selection, points), unchanged, (0, 1))
+        _panel(axes, selection, points, labels, unchanged, (0, 1))
         axes.set(xlabel=names[0], ylabel=names[1])
     else:
-        figure = _matrix(selection, points, columns)
+        figure = _matrix(selection, points, labels, columns)
     title = _title(selection, num_points or len(points))
     if len(figure.axes) == 1:
         figure.axes[0].set_title(title)
@@ -76,13 +81,6 @@ def colours_of(centres: np.ndarray) -> list[str]:
         ]  # fmt: skip
         given.append(int(np.argmax(far)))
     return [_PALETTE[colour] for colour in given]
-
-
-def _labels(selection: gj.Selection, points: np.ndarray) -> np.ndarray | None:
-    """(N,) the cluster of each point; None where they are too many to be drawn one by one."""
-    if len(points) > MOST_POINTS:
-        return None
-    return np.asarray(selection.predict(np.asarray(points, selection.mixture.means.dtype)))
 
 
 def _centres(selection: gj.Selection) -> np.ndarray:
@@ -178,7 +176,12 @@ def _numbers(axes: Any, places: np.ndarray, xlim: Any, ylim: Any) -> None:
             )  # fmt: skip
 
 
-def _matrix(selection: gj.Selection, points: np.ndarray, columns: Sequence[str] | None) -> Figure:
+def _matrix(
+    selection: gj.Selection,
+    points: np.ndarray,
+    labels: np.ndarray | None,
+    columns: Sequence[str] | None,
+) -> Figure:
     """Every pair of up to four discriminant directions."""
     mixture = selection.mixture
     n, d = mixture.means.shape
@@ -189,7 +192,6 @@ def _matrix(selection: gj.Selection, points: np.ndarray, columns: Sequence[str] 
     names = [f"direction {i + 1} ({share:.0%})" for i, share in enumerate(found.share)]
     if columns:
         names = [f"{a}\n{b}" for a, b in zip(names, _meant(found, points, columns), strict=True)]
-    label = _labels(selection, points)
     side = 6.4 if k == 2 else 1.2 + 3.1 * (k - 1)
     figure = new_figure(side + 0.6, side)
     panels = figure.subplots(k - 1, k - 1, squeeze=False, sharex="col", sharey="row")
@@ -199,7 +201,7 @@ def _matrix(selection: gj.Selection, points: np.ndarray, columns: Sequence[str] 
             if column > row:
                 axes.remove()
                 continue
-            _panel(axes, selection, points, label, found, (column, row + 1))
+            _panel(axes, selection, points, labels, found, (column, row + 1))
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_locator(MaxNLocator(5, integer=True))
             if row == k - 2:

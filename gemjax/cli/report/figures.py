@@ -116,7 +116,7 @@ def _clusters(record: Record) -> Iterator[tuple[str, Figure]]:
             "clusters",
             cluster_figures.clusters(
                 found, arrays["points"], record.model.names, arrays.get("point_weights"),
-                record.summary["num_rows_used"],
+                record.summary["num_rows_used"], arrays.get("labels"),
             ),
         )  # fmt: skip
     if record.summary["components_asked_for"] is not None:
