@@ -25,7 +25,8 @@ if "XLA_FLAGS" not in os.environ:
     # that, for code several times as slow, and what is tested does not depend on it: both ways pass
     # (XLA_FLAGS= for the other).
     # XLA ends a process that has a flag it does not know, so that another one has to ask.
-    flags = {**os.environ, "XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false"}
+    ways = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    flags = {**os.environ, "XLA_FLAGS": ways}
     asked = [sys.executable, "-c", "import jax; jax.devices()"]
     known = subprocess.run(asked, env=flags, capture_output=True, check=False).returncode == 0
     os.environ["XLA_FLAGS"] = flags["XLA_FLAGS"] if known else ""
