@@ -79,6 +79,26 @@ def test_columns_that_tell_clusters_apart_are_those_shown():
 
 
 @pytest.mark.parametrize(
+    ("centres", "shown"),
+    [
+        ([7.99, -0.001], ["7.99", "0.00"]),
+        ([7.99e-12, -1.3e-13], ["7.99e-12", "-1.30e-13"]),
+        ([7.99e15, -3e9], ["7.99e+15", "-3.00e+09"]),
+        ([1e9 + 3, 1e9], ["1000000003.00", "1000000000.00"]),
+        ([1 + 2e-8, 1], ["1.00000002e+00", "1.00000000e+00"]),
+        ([0.0, 0.0], ["0.00", "0.00"]),
+    ],
+)
+def test_numbers_have_the_digits_that_tell_clusters_apart(centres, shown):
+    summary = summary_of(["x"], 2)
+    for one, centre in zip(summary["clusters"], centres, strict=True):
+        one["centre"] = [centre]
+    lines = screen.lines(summary, Path("runs"))
+    head = next(i for i, line in enumerate(lines) if line.startswith("  cluster "))
+    assert [line.split()[-1] for line in lines[head + 1 : head + 3]] == shown
+
+
+@pytest.mark.parametrize(
     ("more", "words"),
     [
         ({}, "2 as well."),

@@ -14,6 +14,7 @@ from gemjax.cli.files.boundary import brief
 _WIDTH = 79
 _MOST_CLUSTERS = 10
 _NAME = 14  # cells of a column's name in the table
+_MOST_DIGITS = 6  # of its numbers, after the point
 _MOST_LISTED = 6  # columns that are named one by one
 _PICTURES = {
     "clusters": "the rows and their clusters",
@@ -137,9 +138,12 @@ def _aligned(centres: np.ndarray, row: int) -> list[str]:
     out = []
     for column in centres.T:
         least = np.ptp(column) if len(column) > 1 and np.ptp(column) > 0 else abs(column[0]) or 1.0
-        digits = int(np.clip(2 - np.floor(np.log10(least)), 0, 6))
-        text = f"{column[row]:.{digits}f}"
-        out.append(text if len(text) <= _NAME else f"{column[row]:.6g}")
+        digits = int(max(0, 2 - np.floor(np.log10(least))))
+        texts = [f"{round(x, digits) + 0.0:.{digits}f}" for x in column]  # -0.0 + 0.0 is 0.0
+        if digits > _MOST_DIGITS or max(map(len, texts)) > _NAME:
+            more = int(np.clip(np.ceil(np.log10(np.max(np.abs(column)) / least)) + 2, 2, 8))
+            texts = [f"{x:.{more}e}" for x in column]
+        out.append(texts[row])
     return out
 
 
