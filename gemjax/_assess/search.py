@@ -1,4 +1,4 @@
-"""The search for the best candidates: ascents from many starts at once."""
+"""The search for the best candidates: ascents from many starts, a few at a time."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from gemjax._points.blocks import Blocks
 
 _GROWTH = 1.5  # of the stretch after a step that went up
 _FEWEST, _MOST = 4, 16  # ascents at once
-_PER_ASCENT = (
-    8  # features of a point, the reading of which costs as much as an ascent's exponential
-)
+_PER_ASCENT = 8  # features of a point that cost as much to read as an ascent to compute
 _AT_LEAST, _LENIENT = 8, 2  # steps, and times their number, of what seems to stay too low
 _RELATIVE = 1e-5  # gain of an EM step over the best value, below which an ascent is at its end
 

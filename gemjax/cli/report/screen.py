@@ -139,8 +139,9 @@ def _aligned(centres: np.ndarray, row: int) -> list[str]:
     for column in centres.T:
         least = np.ptp(column) if len(column) > 1 and np.ptp(column) > 0 else abs(column[0]) or 1.0
         digits = int(max(0, 2 - np.floor(np.log10(least))))
-        texts = [f"{round(x, digits) + 0.0:.{digits}f}" for x in column]  # -0.0 + 0.0 is 0.0
-        if digits > _MOST_DIGITS or max(map(len, texts)) > _NAME:
+        fixed = min(digits, _MOST_DIGITS)
+        texts = [f"{round(x, fixed) + 0.0:.{fixed}f}" for x in column]  # -0.0 + 0.0 is 0.0
+        if digits > fixed or max(map(len, texts)) > _NAME:
             more = int(np.clip(np.ceil(np.log10(np.max(np.abs(column)) / least)) + 2, 2, 8))
             texts = [f"{x:.{more}e}" for x in column]
         out.append(texts[row])
