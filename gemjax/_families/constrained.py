@@ -17,6 +17,7 @@ from gemjax._families.diagonal import Diagonal, scatter_about
 from gemjax._families.full import Full
 from gemjax._families.kind import AXES, SHARED, Kind
 from gemjax._families.packed import outer, symmetric
+from gemjax._families.parameters import at_least
 from gemjax._families.spectrum import identity_like, is_floored, log_determinants, raised
 from gemjax._families.tied import Tied, within
 from gemjax._numerics.pytree import exported
@@ -36,7 +37,17 @@ class Matrices(Kind):
         return jnp.where(self.form < 1, round_[..., None] * eye, along)
 
     def at_floor(self, spread: jax.Array) -> jax.Array:
-        return raised(0.5 * (spread + spread.swapaxes(-1, -2)), self.floor)
+        spread = 0.5 * (spread + spread.swapaxes(-1, -2))
+        return raised(spread / self._square, 1.0) * self._square
+
+    def floored(self, n: int) -> jax.Array:
+        return jnp.broadcast_to(is_floored(self.spread / self._square, 1.0), (n,))
+
+    @property
+    def _square(self) -> jax.Array:
+        """(1, d, d) products of the least deviations."""
+        least = jnp.sqrt(self.least)
+        return (least[:, None] * least[None])[None]
 
     def product(self, apart: jax.Array) -> jax.Array:
         return outer(apart, apart)
@@ -51,7 +62,9 @@ class Constrained(Matrices, Full):
     """Covariances (n, d, d) held in one of the families; the features and densities are `Full`'s.
 
     Attributes:
-      covariances, floor: as in `Full`.
+      covariances: as in `Full`.
+      floor: (d,) what no variance of a coordinate falls below, traced; in other directions as if
+        these were of one unit.
       kind: () int32, traced, the number of the family in `NUMBERS`.
       units: (d,) squares of the units of the coordinates: what is round is so in coordinates times
         their roots.
@@ -76,9 +89,6 @@ class Constrained(Matrices, Full):
         none = jnp.zeros_like(mass[0])
         return self.guarded(means, mass, moments, total, none, jnp.zeros_like(self.spread[0]))
 
-    def floored(self, n: int) -> jax.Array:
-        return is_floored(self.covariances, self.floor)
-
 
 @exported
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -86,8 +96,8 @@ class ConstrainedShared(Matrices, Tied):
     """One covariance (d, d) of all, held in one of the families; the features are `Tied`'s.
 
     Attributes:
-      covariance, floor: as in `Tied`.
-      kind, units: as in `Constrained`.
+      covariance: as in `Tied`.
+      floor, kind, units: as in `Constrained`.
     """
 
     kind: Any = 4
@@ -147,8 +157,8 @@ class ConstrainedAxes(Kind, Diagonal):
     """Variances (n, d) held in one of the families along the axes, as `Constrained`.
 
     Attributes:
-      variances, floor: as in `Diagonal`.
-      kind, units: as in `Constrained`.
+      variances: as in `Diagonal`.
+      floor, kind, units: as in `Constrained`.
     """
 
     kind: Any = 3
@@ -167,6 +177,12 @@ class ConstrainedAxes(Kind, Diagonal):
     def scatter(self, means: jax.Array, mass: jax.Array, moments: jax.Array) -> jax.Array:
         d = means.shape[1]
         return scatter_about(means, mass, moments[:, :d], moments[:, d : 2 * d])
+
+    def at_floor(self, spread: jax.Array) -> jax.Array:
+        return at_least(spread, self.least[None])
+
+    def floored(self, n: int) -> jax.Array:
+        return jnp.any(self.variances <= self.least[None], axis=1)
 
     def product(self, apart: jax.Array) -> jax.Array:
         return apart * apart

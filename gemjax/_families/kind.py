@@ -27,6 +27,7 @@ class Kind(Covariance):
 
     kind: Any
     floor: Any
+    units: Any
 
     @property
     def is_shared(self) -> jax.Array:
@@ -37,6 +38,12 @@ class Kind(Covariance):
     def form(self) -> jax.Array:
         """() int32, 0 round, 1 along the axes, 2 of any form."""
         return jnp.asarray(_FORM, jnp.int32)[self.kind]
+
+    @property
+    def least(self) -> jax.Array:
+        """(d,) the floors of variances; what is round is nowhere narrower than the widest asks."""
+        floor, units = jnp.asarray(self.floor), jnp.asarray(self.units)
+        return jnp.where(self.form < 1, jnp.max(floor * units) / units, floor)
 
     @property
     def spread(self) -> jax.Array:

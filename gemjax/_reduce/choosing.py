@@ -23,8 +23,16 @@ from gemjax._reduce.answer import Chosen, answer, level_chosen
 from gemjax._reduce.descent import MANY, Level
 from gemjax._reduce.growth import Points, complete, exchange, grow
 from gemjax._reduce.restarts import restarted
+from gemjax._reduce.rounding import unrounded
 from gemjax._reduce.stages import Compared, Pieces, Settings, better
-from gemjax._reduce.standard import in_slots, own_spreads, slots_for, standard, standardised
+from gemjax._reduce.standard import (
+    Standard,
+    in_slots,
+    own_spreads,
+    slots_for,
+    standard,
+    standardised,
+)
 from gemjax._reduce.unions import clusters
 
 SAMPLE = 10_000  # points that the stages before the last see at most
@@ -51,11 +59,14 @@ def choose(target: Target, key: jax.Array, setup: Setup) -> Chosen:
     key, key_rest = jax.random.split(key)
     key_sample, key_parts, key_certificate, key_restarts = jax.random.split(key_rest, 4)
     whole = size == target.shape[0]
-    points = target.points if whole else target.draw(key_sample, size)
-    weights = target.weights if whole else jnp.full((size,), 1 / size, points.dtype)
-    points, units, settings = standard(points, weights)
-    everything = points if whole else standardised(target.points, units)
-    all_points = Points(target, Target(everything, target.weights), units)
+    weights = target.weights if whole else jnp.full((size,), 1 / size, target.dtype)
+
+    def sample(target: Target) -> jax.Array:
+        return target.points if whole else target.draw(key_sample, size)
+
+    smooth, step = unrounded(key_rest, target, sample(target), weights)
+    points, units, settings = standard(sample(smooth), weights, step)
+    all_points = _all_points(target, smooth, points if whole else None, units)
     seen, unseen = Target(points, weights), None
     if setup.criterion == "held_out":
         seen, unseen = _parted(seen, key_parts)
@@ -91,6 +102,18 @@ def choose(target: Target, key: jax.Array, setup: Setup) -> Chosen:
     blocks = as_blocks(seen, len(mixture.means), family=type(mixture.covariance))
     cluster = clusters(mixture, blocks, agree, bool(agree) if arrays.is_concrete(agree) else None)
     return answer(best, criteria, chosen, level.size, num_by_height, done, cluster, units)
+
+
+def _all_points(
+    target: Target, smooth: Target, points: jax.Array | None, units: Standard
+) -> Points:
+    """All points as they are and spread (`smooth`), the latter standardised already or not."""
+    points = standardised(smooth.points, units) if points is None else points
+    alike = Target(points, target.weights)
+    if smooth is target:
+        return Points(smooth, alike, alike, units)
+    exact = Target(standardised(target.points, units), target.weights)
+    return Points(smooth, alike, exact, units)
 
 
 def _parted(data: Target, key: jax.Array) -> tuple[Target, Target]:

@@ -14,8 +14,8 @@ from gemjax._reduce.descent import Level
 
 
 class Settings(NamedTuple):
-    """What all fits of a selection share: effective number of points (), floor of variances (),
-    and squares of the units (d,)."""
+    """What all fits of a selection share: effective number of points (), floors of variances
+    (d,), and squares of the units (d,)."""
 
     num_points: jax.Array
     floor: jax.Array

@@ -39,23 +39,29 @@ class Complete(NamedTuple):
 
 
 class Points(NamedTuple):
-    """All points, as they are and standardised by some units."""
+    """All points, spread over what was rounded away: as they are, and standardised by some units;
+    and as they were, standardised."""
 
     target: Target
     standardised: Target
+    rounded: Target
     units: Standard
 
     def blocks(self, mixture: Mixture) -> Blocks | Chunks:
-        slots, family = len(mixture.means), type(mixture.covariance)
-        return as_blocks(self.standardised, slots, family=family)
+        return _blocks(self.standardised, mixture)
 
 
 def complete(level: Level, points: Points, key: jax.Array, own: type[Any]) -> Complete:
-    """EM to its end on all points, in the family `own` in the data's units."""
-    level = stages.finish(level, points.blocks(level.mixture))
+    """EM to its end on all points as they were, in the family `own` in the data's units; the
+    certificate on those that are spread, as rounded ones can be told by components on a line."""
+    level = stages.finish(level, _blocks(points.rounded, level.mixture))
     slots = int(level.size) if arrays.is_concrete(level.size) else len(level.mixture.means)
     mixture = in_data_units(level.mixture, points.units, slots, own)
     return Complete(level, mixture, certificate(mixture, points.target, key, num_starts=_STARTS))
+
+
+def _blocks(target: Target, mixture: Mixture) -> Blocks | Chunks:
+    return as_blocks(target, len(mixture.means), family=type(mixture.covariance))
 
 
 def grow(

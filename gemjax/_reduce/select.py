@@ -44,14 +44,15 @@ class Selection:
       loss: () −E[log p] of the mixture over all points, nats per point.
       criterion: () of the mixture, as far as it was chosen by the sample; smaller is better.
       certificate: the mixture's `Certificate` on all points, by 32 starts: what one component more
-        could still gain.
+        could still gain. Values that repeat are spread over their steps there.
       num_born: () int32, components that were added in the end since the certificate found them
         and the criterion, for the sample's number of points, agreed: what a sample does not show.
       num_by_height: () int32, the number of components after which merging becomes expensive, in
         the family chosen. It does not count the pieces of heavy tails, as BIC does.
       agree: () bool, whether that is `num_components`, but for those added in the end.
-      status: () int32, FLOORED where variances are at their floor, DIVERGED where values are not
-        finite, else OK.
+      status: () int32, FLOORED where variances are at their floor, which is 1e-6 of the data's, or
+        a sixth of the square of the step by which most values of a column are rounded; DIVERGED
+        where values are not finite, else OK.
       sizes, heights, losses, criteria: (families, levels) what was chosen from: numbers of
         components on the way down, costs of the mergings (nats per point), losses and criteria
         in standardised units; before the last fit, of the start that was best.
@@ -117,15 +118,17 @@ def select(
 ) -> Selection:
     """Fits Gaussian mixtures of all families and sizes, from many components down, and chooses.
 
-    1. Many pieces, by D² seeding, on a sample of at most 10,000 points.
+    1. Many pieces, by D² seeding, on a sample of at most 10,000 points. Values that repeat, as
+       whole numbers do, are spread over their steps up to stage 4: else criteria would pay for a
+       component on each line of their grid.
     2. Down to one with one variance for all, pair by pair, EM at each level (as `merge_path`):
        where BIC has its minimum is about where the others begin.
     3. Down from there in each family. On the way each component is held up by 1.5 (d + 2) points
        as wide as a piece, so that none collapses on a few. The three best levels are fitted to
        their end, without; the best of all families and starts is chosen.
-    4. EM on all points. Where these are more than the sample, and their certificate finds one
-       component more that pays even for no more points than the sample has, it is added, and so
-       on: a rare cluster shows on all points.
+    4. EM on all points as they are. Where these are more than the sample, and their certificate
+       finds one component more that pays even for no more points than the sample has, it is
+       added, and so on: a rare cluster shows on all points.
        Where the number is known, a pair is merged for it, as long as the loss falls.
     5. Clusters: components between which there is no valley of the density (below 0.95 of the
        lower peak, along the ridge of Ray and Lindsay 2005) and of which one's points are taken for

@@ -95,7 +95,8 @@ def overview(
     BIC of each."""
     d = found.means.shape[1]
     axes = found.within if found.within.ndim == 1 else jnp.diagonal(found.within)
-    family = SharedDiagonal(at_least(axes, settings.floor), settings.floor)
+    floor = jnp.min(settings.floor)
+    family = SharedDiagonal(at_least(axes, floor), floor)
     mixture = Mixture(found.means, safe_log(found.mass), family)
 
     def score(level: Level) -> jax.Array:

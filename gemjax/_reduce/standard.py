@@ -25,13 +25,16 @@ class Standard(NamedTuple):
 
 
 @jax.jit
-def standard(points: jax.Array, weights: jax.Array) -> tuple[jax.Array, Standard, Settings]:
-    """Points (N, d) of unit variance each, what they came from, and the stages' settings."""
+def standard(
+    points: jax.Array, weights: jax.Array, step: jax.Array
+) -> tuple[jax.Array, Standard, Settings]:
+    """Points (N, d) of unit variance each, what they came from, and the stages' settings, where
+    coordinates are spread over steps (d,)."""
     centre = jnp.sum(weights[:, None] * points, axis=0)
     variance = jnp.sum(weights[:, None] * (points - centre[None]) ** 2, axis=0)
     variance = jnp.where(variance > 0, variance, 1)
     units = Standard(centre, jnp.sqrt(variance))
-    floor = jnp.asarray(_FLOOR, points.dtype)
+    floor = jnp.maximum(_FLOOR, step**2 / (6 * variance))  # what is spread is no narrower
     settings = Settings(1 / jnp.sum(weights**2), floor, variance / jnp.mean(variance))
     return standardised(points, units), units, settings
 
@@ -76,7 +79,7 @@ def in_data_units(mixture: Mixture, units: Standard, number: int, own: type[Any]
     family = mixture.covariance
     assert isinstance(family, Kind)
     order = heaviest_first(mixture)[:number]
-    floor = jnp.asarray(family.floor) * jnp.min(units.scale) ** 2
+    floor = jnp.min(family.floor * units.scale**2)
     square = units.scale[:, None] * units.scale[None]
     covariances = family.take(order).matrices(number, len(square)) * square[None]
     covariances = 0.5 * (covariances + covariances.swapaxes(1, 2))  # but for rounding they were

@@ -50,8 +50,9 @@ def test_a_known_number_gives_up_a_pair_for_a_cluster_that_was_missed():
     centres = np.array([[0.0, 0.0], [20.0, 0.0], [0.0, 20.0], [20.0, 20.0]])
     points = np.repeat(centres, 60, axis=0) + rng.normal(size=(240, 2))
     target = gj.empirical(points)
-    whitened, units, settings = standard(target.points, target.weights)
-    everything = Points(target, gj.Target(whitened, target.weights), units)
+    whitened, units, settings = standard(target.points, target.weights, jnp.zeros(2))
+    standardised = gj.Target(whitened, target.weights)
+    everything = Points(target, standardised, standardised, units)
     # Two components on one cluster, and one on two: EM stays there.
     stuck = np.array([[-0.5, 0.0], [0.5, 0.0], [20.0, 0.0], [10.0, 20.0]])
     means = (jnp.asarray(stuck) - units.centre[None]) / units.scale[None]
