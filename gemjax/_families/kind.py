@@ -21,6 +21,12 @@ AXES = tuple(name for name, number in NUMBERS.items() if _FORM[number] < 2)
 SHARED = tuple(name for name, number in NUMBERS.items() if _SHARED[number])
 
 
+def traits(name: str) -> tuple[bool, int]:
+    """Whether all components of a family have one covariance, and its form, as `Kind.form`."""
+    number = NUMBERS[name]
+    return _SHARED[number], _FORM[number]
+
+
 class Kind(Covariance):
     """What both have in common. `spread` is what a component's parameters are: a matrix (d, d) or
     variances (d,); of all, with a leading axis n."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gemjax._families.kind import Kind
+from gemjax._families.kind import Kind, traits
 from gemjax._model.statistics import expect, loss_and_entropy
 from gemjax._points.blocks import Blocks, Chunks
 from gemjax._reduce.descent import Level
@@ -59,6 +59,15 @@ def _spent(family: Kind, size: jax.Array, d: int, p: jax.Array, N: jax.Array) ->
         family.is_shared, shared, number * jnp.asarray((1, 2, d + 1), p.dtype)[form]
     )
     return jnp.maximum(jnp.minimum(p, 0.5 * N), moments)
+
+
+def least_points(name: str, number: int, d: int) -> int:
+    """How many points the family needs for a price that is finite, and so many components in d
+    dimensions; where each has a covariance of its own, d + 2 for each."""
+    is_shared, form = traits(name)
+    moments = number + (0, 1, d)[form] if is_shared else number * (1, 2, d + 1)[form]
+    least = max(6, 3 + moments)  # of six, half are left
+    return least if is_shared else max(least, number * (d + 2))
 
 
 def judged(

@@ -19,6 +19,7 @@ from gemjax._numerics.pytree import record
 from gemjax._points.file_target import FileTarget
 from gemjax._points.target import Target, checked_target
 from gemjax._reduce.choosing import MOST, SAMPLE, Setup, choose, num_fitted
+from gemjax._reduce.criteria import least_points
 from gemjax._reduce.descent import Merges
 
 CRITERIA = ("bicc", "bic", "icl", "held_out")
@@ -199,6 +200,7 @@ def select(
             )
         n, wanted = max(min(n, max(_LEAST, _PER_CLUSTER * m)), min(2 * m, size)), (m, m)
         starts, restarts = -(-starts // 4), max(starts, _RESTARTS)
+    _check_enough(size, d, names, wanted[0])
     if isinstance(target, FileTarget):  # read once: each stage goes over the points many times
         points, weights = target.read(slice(0, N))
         target = Target(jnp.asarray(points), jnp.asarray(weights))
@@ -209,6 +211,17 @@ def select(
 def _starts(N: int) -> int:
     """Few points have many optima, and cost little."""
     return 24 if N <= 500 else 6 if N <= 2000 else 1
+
+
+def _check_enough(size: int, d: int, names: tuple[str, ...], number: int) -> None:
+    least, name = min((least_points(name, number, d), name) for name in names)
+    if size < least:
+        simplest = least_points("EII", number, d)
+        form, less = (f" of {name}", f", and {simplest} for EII") if simplest < least else ("", "")
+        raise ValueError(
+            f"target must have at least {least} points to look at for {number} "
+            f"component{'s' * (number > 1)}{form} in {d} dimension{'s' * (d > 1)}{less}; got {size}"
+        )
 
 
 def _checked(families: Any) -> tuple[str, ...]:

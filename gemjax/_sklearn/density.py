@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import numpy as np
@@ -87,5 +88,9 @@ class Density(DensityMixin, BaseEstimator):
         """Draws (n_samples, d) from the mixture, component by component, and the cluster of each;
         −1 for a background."""
         check_is_fitted(self)
+        if not isinstance(n_samples, numbers.Integral) or n_samples < 1:
+            raise ValueError(
+                f"Invalid value for 'n_samples': {n_samples!r}; it must be a whole number, at least 1"
+            )
         points, component = self._model().sample(n_samples)
         return points, self.cluster_[component.astype(int)]

@@ -33,7 +33,8 @@ _NAP = 0.02  # seconds, after which Ctrl-C is heard
 # What the library's arguments are called on the command line.
 _OPTIONS = {
     "num_components": "--components", "families": "--family", "criterion": "--criterion",
-    "key": "--seed",
+    "key": "--seed", "target": "the table", "points": "rows", "dimension": "column",
+    "dimensions": "columns",
 }  # fmt: skip
 _ARGUMENT = re.compile(rf"\b({'|'.join(_OPTIONS)})\b")
 
@@ -71,9 +72,10 @@ def run(
     if int(selection.status) == gj.Status.DIVERGED:
         raise InputError(f"{where}: the fit diverged: {gj.Status.DIVERGED.message}")
     if not np.isfinite(selection.criterion):
+        by = "" if table.weights is None else ", weighted,"
         raise InputError(
-            f"{where}: {len(table.points)} rows of {len(table.names)} columns are too few to tell "
-            "clusters by; take fewer columns, or name a simple form as with --family EII"
+            f"{where}: {len(table.points)} rows{by} of {len(table.names)} columns are too few to "
+            "tell clusters by"
         )
     in_data = model.in_data_units(selection, units)
     result = Model(in_data, table.names)

@@ -24,7 +24,10 @@ def place(data: Path, out: Path | None, force: bool) -> Path:
     path = out or data.with_name(f"{data.name.split('.')[0]}-labels.csv")
     if path.exists() and data.exists() and os.path.samefile(path, data):
         raise InputError(f"--out {path}: is the table itself; choose another file")
-    if path.is_dir() or (path.exists() and not (force and path.is_file())):
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "there already, and"
+        raise InputError(f"--out {path}: is {what}, not a file; name a file that ends in .csv")
+    if path.exists() and not force:
         raise InputError(f"--out {path}: is there already; choose another, or add --force")
     if path.suffix.lower() != ".csv":
         raise InputError(f"--out {path}: must end in .csv")
@@ -46,7 +49,7 @@ def run(source: Path, data: Path, out: Path, reading: dict[str, Any]) -> dict[st
     known = model.load(path)
     watch = Watch(data)
     with watch.kept(), asking(str(data)):
-        table = read_table(data, columns=known.names, **reading)
+        table = read_table(data, columns=known.names, are_asked_for=False, **reading)
     assigned = model.assign(known, table.points)
     ranks = model.ranks(known, assigned.log_density)
 

@@ -11,7 +11,7 @@ import numpy as np
 from gemjax.cli.files.boundary import InputError, brief, check_unpacked
 from gemjax.cli.files.dialect import Block
 from gemjax.cli.files.rows import arranged, decimal_sign
-from gemjax.cli.files.sheet import Sheet, heading
+from gemjax.cli.files.sheet import Sheet, heading, of_part
 from gemjax.cli.process.memory import available
 
 COLUMNS = {".parquet": "pyarrow", ".pq": "pyarrow", ".feather": "pyarrow"}  # by what they are read
@@ -100,9 +100,10 @@ def read_excel(path: Path, header: bool | None, decimal: str | None) -> Sheet:
                 block.rows.append(row)
         if not block.rows:
             continue
-        sheet = arranged([block], header, decimal, line="row")
-        of = f"; sheet {brief(sheet_name, 60)!r}, the first of {len(sheets)}" * (len(sheets) > 1)
-        return sheet._replace(summary=sheet.summary + of)
+        of = f"sheet {brief(sheet_name, 60)!r}, the first of {len(sheets)}" * (len(sheets) > 1)
+        with of_part(of):
+            sheet = arranged([block], header, decimal, line="row")
+        return sheet._replace(summary="; ".join(filter(None, [sheet.summary, of])), source=of)
     raise InputError("the file is empty")
 
 

@@ -17,6 +17,8 @@ _THOUSANDS = re.compile(
     r"\s*[+-]?[0-9]{1,3}(?:(,[0-9]{3})+(\.[0-9]*)?|(\.[0-9]{3})+,[0-9]*|(\.[0-9]{3}){2,}"
     r"|([ '\u2019\u00a0\u202f][0-9]{3})+([.,][0-9]*)?)\s*"
 )
+_THREE = re.compile(r"\s*[+-]?[1-9][0-9]{0,2}\.[0-9]{3}\s*")
+_WHOLE = re.compile(r"\s*[+-]?(?:0|[1-9][0-9]*)\s*")
 _AMOUNT = r"[+-]?(?:[0-9]+(?:[.,][0-9]+)*|[.,][0-9]+)"
 _UNIT = re.compile(
     rf"\s*(?:{_AMOUNT}\s*([^\W\d_][\w²³/%°.]{{0,9}}|[%°‰€$£¥])|([€$£¥])\s*{_AMOUNT})\s*"
@@ -82,6 +84,18 @@ def signs(column: list[str]) -> tuple[int | None, int | None]:
     return found[0], found[1]
 
 
+def thousands(column: list[str]) -> tuple[int, int] | None:
+    """Two cells, one with a point and one without, where points may part thousands: three digits
+    after each of them, and no whole number of four digits or more without one."""
+    points = [i for i, cell in enumerate(column) if "." in cell]
+    if not points or not all(_THREE.fullmatch(column[i]) for i in points):
+        return None
+    whole = [i for i, cell in enumerate(column) if _WHOLE.fullmatch(cell)]
+    if not whole or any(len(column[i].strip().lstrip("+-")) > 3 for i in whole):
+        return None
+    return points[0], whole[0]
+
+
 def advice(cell: str, decimal: str | None) -> str:
     """What to do about a text where numbers are."""
     what = "correct it"
@@ -98,7 +112,7 @@ def advice(cell: str, decimal: str | None) -> str:
         what = "write numbers as -1.5e-3, with a hyphen and e"
     elif _UNIT.fullmatch(cell):
         what = "write numbers without units"
-    return f"{what}, or choose columns of numbers with --columns"
+    return what
 
 
 def is_amount(cells: set[str], decimal: str | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -15,6 +16,8 @@ _INDEX = frozenset(
     ["id", "index", "row", "rows", "row_id", "rowid", "row id", "rownames", "row.names", "no",
      "no.", "nr", "nr.", "number", "#", "idx", "obs", "observation", "unnamed: 0", "lfd. nr."]
 )  # fmt: skip
+# id, customer_id, Patient ID, rowId; not grid
+_IDENTIFIER = re.compile(r"(?:^|[\W_])(?:[iI][dD]|idx|IDX)$|[a-z](?:Id|ID)$")
 _CLASSES = frozenset(
     ["label", "labels", "class", "classes", "cluster", "clusters", "group", "groups", "category",
      "target", "species", "type", "truth"]
@@ -26,8 +29,8 @@ _MOST = 12  # columns of which one by one is said why they are left out
 class Columns:
     """The columns of a sheet as numbers."""
 
-    def __init__(self, sheet: Sheet) -> None:
-        self.sheet, self.names = sheet, sheet.names
+    def __init__(self, sheet: Sheet, are_asked_for: bool) -> None:
+        self.sheet, self.names, self.are_asked_for = sheet, sheet.names, are_asked_for
 
     def place(self, row: int, column: int) -> str:
         """Where a value is, for a message."""
@@ -43,18 +46,15 @@ class Columns:
         for column in columns:
             if times[column] > 1:
                 where = [str(i + 1) for i, name in enumerate(headings) if name == column]
-                raise InputError(
-                    f"{len(where)} columns are called {brief(column, 60)!r}; give their numbers, "
-                    f"{brief(' or '.join(where), 60)}"
-                )
+                what = f"give their numbers, {brief(' or '.join(where), 60)}"
+                what = what if self.are_asked_for else "rename those that were not fitted"
+                raise InputError(f"{len(where)} columns are called {brief(column, 60)!r}; {what}")
             if column not in places:
                 known = brief(", ".join(brief(name, 30) for name in names[:20]), 120)
                 parts = [i for i, n in enumerate(names, start=1) if "," in n and column in n]
                 more = f"; give one with a comma by its number, {parts[0]}" if parts else ""
-                raise InputError(
-                    f"no column {brief(column, 60)!r}; there are {known} (or 1 to {len(names)})"
-                    f"{more}"
-                )
+                numbers = f" (or 1 to {len(names)}){more}" if self.are_asked_for else ""
+                raise InputError(f"no column {brief(column, 60)!r}; there are {known}{numbers}")
         found = [places[column] for column in columns]
         if len(set(found)) != len(found):
             raise InputError(f"a column is chosen twice: {brief(', '.join(columns), 80)}")
@@ -80,12 +80,13 @@ class Columns:
                 num_numbers, cells = int((~np.isnan(values)).sum()), set(column)
                 if must or len(texts) <= num_numbers or is_amount(cells, decimal):
                     cell, twice = column[texts[0]], ""
+                    others = ", or choose columns of numbers with --columns" * self.are_asked_for
                     first = not texts[0] and len(texts) == 1 and self.sheet.headings
                     if first and not any(map(str.isdigit, cell)):
                         twice = " (is it a second line of names? then remove it)"
                     raise InputError(
                         f"{self.place(texts[0], i)}: {brief(cell.strip(), 60)!r} is not a number"
-                        f"{twice}; {advice(cell, decimal)}"
+                        f"{twice}; {advice(cell, decimal)}{others}"
                     )
                 return None, described(cells, num_numbers)
         infinite = np.flatnonzero(np.isinf(values))
@@ -132,11 +133,13 @@ class Columns:
         """What a column is by its values and its name if it is an index or a list of classes."""
         headings, N = self.sheet.headings, len(values)
         if headings is None:  # an array has no index unasked
-            is_index = i == 0 and self.sheet.lines is not None and N >= _FEW
+            is_index = i == 0 and self.sheet.lines is not None and N >= _FEW and values[0] in (0, 1)
         else:
             is_index = headings[i].lower() in _INDEX or (i == 0 and not headings[i])
-        if is_index and values[0] in (0, 1) and np.array_equal(values, values[0] + np.arange(N)):
+        if is_index and np.array_equal(values, values[0] + np.arange(N)):
             return f"numbers the rows, {values[0]:.0f} to {values[-1]:.0f}"
+        if headings is not None and _IDENTIFIER.search(headings[i]) and not (values % 1).any():
+            return "whole numbers, by its name identifiers and no measurements"
         if headings is not None and headings[i].lower() in _CLASSES and not (values % 1).any():
             classes = np.unique(values[~np.isnan(values)])
             if 2 * len(classes) <= N:

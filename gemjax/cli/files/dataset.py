@@ -12,7 +12,7 @@ from gemjax.cli.files import binary
 from gemjax.cli.files.boundary import InputError, brief, reading
 from gemjax.cli.files.columns import Columns, is_constant
 from gemjax.cli.files.dialect import check_given
-from gemjax.cli.files.sheet import Sheet, counted
+from gemjax.cli.files.sheet import Sheet, counted, of_part
 from gemjax.cli.files.table import read_text
 
 _UNREAD = frozenset(
@@ -49,13 +49,15 @@ def read_table(
     delimiter: str | None = None,
     decimal: str | None = None,
     drop_missing: bool = False,
+    are_asked_for: bool = True,
 ) -> Table:
     """Points of a text file, of NumPy's, of Parquet, Feather or Excel.
 
     `columns`, and the one of `weights`, are names, or numbers from 1; by default those that hold
     numbers and can tell clusters apart. `header`, `delimiter` and `decimal` (of text files) are
     recognised where they are not given. Rows with missing values are dropped if `drop_missing`,
-    and else refused. Raises `InputError` with one line that says what is wrong where.
+    and else refused. Where columns are not `are_asked_for`, there are no others to choose. Raises
+    `InputError` with one line that says what is wrong where.
     """
     delimiter, decimal = check_given(delimiter, decimal)
     try:
@@ -63,7 +65,8 @@ def read_table(
             sheet = _sheet(path, header, delimiter, decimal)
             if not sheet.num_rows or not sheet.columns:
                 raise InputError(f"the file holds no data ({sheet.shape}, {sheet.summary})")
-            return _taken(Columns(sheet), columns, weights, drop_missing)
+            with of_part(sheet.source):
+                return _taken(Columns(sheet, are_asked_for), columns, weights, drop_missing)
     except InputError as error:  # most of what is said here speaks of lines and columns alone
         said = str(error)
         whole = said if said.startswith(f"{path}: ") else f"{path}: {said}"
@@ -106,13 +109,13 @@ def _taken(
         used[weighing] = table.numbers(weighing)
     gone, lacking = _missing(table, used)
     if lacking and not drop_missing:
-        raise InputError(
-            f"{lacking}; drop {'this row' if gone.sum() == 1 else 'these rows'} with "
-            "--drop-missing, or choose other columns with --columns"
-        )
+        others = ", or choose other columns with --columns" * table.are_asked_for
+        rows_ = "this row" if gone.sum() == 1 else "these rows"
+        raise InputError(f"{lacking}; drop {rows_} with --drop-missing{others}")
     rows = np.flatnonzero(~gone)
     if not len(rows):
-        raise InputError(f"{lacking}; no row is left: choose other columns with --columns")
+        others = ": choose other columns with --columns" * table.are_asked_for
+        raise InputError(f"{lacking}; no row is left{others}")
     if lacking:
         told.append(f"dropped {lacking}")
     if lacking and columns is None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from gemjax.cli.files.boundary import InputError, brief
-from gemjax.cli.files.cells import is_missing, real, signs
+from gemjax.cli.files.cells import is_missing, real, signs, thousands
 from gemjax.cli.files.dialect import Block, trimmed
 from gemjax.cli.files.header import has_header
 from gemjax.cli.files.sheet import Sheet, counted, heading
@@ -32,7 +32,7 @@ def arranged(
     """
     rest = iter(blocks)
     first = next(rest)
-    told = _without_titles(first, line)
+    told = _without_titles(first, decimal, line)
     top, fields = first.lines[0], _first(first, row_names and header is not False, line)
     width, body = len(fields), first.rows[1 : max(3, _CELLS // len(fields))]
     named = has_header(fields, body, decimal) if header is None else header
@@ -56,12 +56,21 @@ def arranged(
     return Sheet(headings, columns, len(lines), where + example, lines, line, sign, told)
 
 
-def _without_titles(first: Block, line: str) -> list[str]:
-    """Leaves out lines of one field above a table of several columns."""
+def _without_titles(first: Block, decimal: str | None, line: str) -> list[str]:
+    """Leaves out lines of one field above a table of several columns; of two, if a text stands
+    above names, since else one may be missing."""
     told = []
     filled = [sum(map(bool, map(str.strip, row))) for row in first.rows[: _HEAD + 1]]
     usual = Counter(filled).most_common(1)[0][0]
-    while usual > 2 and filled[0] == 1 and first.rows[0][0].strip():
+
+    def above_names() -> bool:
+        title, names, *body = first.rows[: _HEAD + 1]
+        is_text = real(title[0], decimal) is None
+        return is_text and filled[1] == usual and has_header(names, body, decimal)
+
+    while usual > 1 and filled[0] == 1 and first.rows[0][0].strip():
+        if usual == 2 and not above_names():
+            break
         told.append(f"left out {line} {first.lines[0]}, a title: {brief(first.rows[0][0], 60)}")
         del first.lines[0], first.rows[0], filled[0]
     return told
@@ -139,6 +148,13 @@ def decimal_sign(
         return decimal, ""
     found: dict[str, tuple[int, str]] = {}
     for column in columns:
+        if both := thousands(column):
+            (i, point), (j, whole) = ((lines[row], column[row].strip()) for row in both)
+            raise InputError(
+                f"{line} {i} has {brief(point, 30)} and {line} {j} {brief(whole, 30)} in one "
+                "column: write whole numbers without separators of thousands, or take "
+                "--decimal '.' if these are decimals"
+            )
         for sign, row in zip(".,", signs(column), strict=True):
             if row is not None:
                 found.setdefault(sign, (lines[row], column[row].strip()))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from gemjax.cli.files.boundary import InputError
 
 
 class Sheet(NamedTuple):
@@ -19,6 +22,7 @@ class Sheet(NamedTuple):
     line: str = "row"  # what one is called
     decimal: str | None = "."  # in texts: ".", "," or, of None, whichever is there
     told: Sequence[str] = ()  # what was decided on the way
+    source: str = ""  # which part of the file it is, where that is a question
     doubt: str = ""  # where it may be meant otherwise, unless columns are chosen
 
     @property
@@ -40,6 +44,15 @@ class Sheet(NamedTuple):
                 name = f"{name}.{i}"
             names[name] = None
         return [*names]
+
+
+@contextlib.contextmanager
+def of_part(source: str) -> Iterator[None]:
+    """Says of what is wrong in which part of a file it is, if that is a question."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{source}, read alone: {error}" if source else str(error)) from None
 
 
 def column_names(d: int) -> list[str]:
