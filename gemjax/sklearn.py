@@ -15,7 +15,12 @@ except ImportError as error:
 
 from gemjax._sklearn import running
 from gemjax._sklearn.density import Density
-from gemjax._sklearn.doors import check_settings, checked_points, checked_sample_weight
+from gemjax._sklearn.doors import (
+    check_settings,
+    checked_points,
+    checked_sample_weight,
+    warn_of_units,
+)
 from gemjax._sklearn.engine import run_em
 from gemjax._sklearn.forms import FORMS, Parameters, form_of, precision_factors, precisions_of
 from gemjax._sklearn.starts import begin, one_component
@@ -149,6 +154,7 @@ class GaussianMixture(Density):
                 f"Expected n_samples >= n_components but got n_components = {number}, "
                 f"n_samples = {len(points)}"
             )
+        warn_of_units(points, float(self.reg_covar))
         again = self.warm_start and hasattr(self, "converged_") and self._suits(points)
         last_bound = self.lower_bound_ if again else -np.inf
         if not again:

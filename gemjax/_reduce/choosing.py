@@ -64,8 +64,8 @@ def choose(target: Target, key: jax.Array, setup: Setup) -> Chosen:
     def sample(target: Target) -> jax.Array:
         return target.points if whole else target.draw(key_sample, size)
 
-    smooth, step = unrounded(key_rest, target, sample(target), weights)
-    points, units, settings = standard(sample(smooth), weights, step)
+    smooth, coordinates = unrounded(key_rest, target, sample(target), weights)
+    points, units, settings = standard(sample(smooth), weights, coordinates)
     all_points = _all_points(target, smooth, points if whole else None, units)
     seen, unseen = Target(points, weights), None
     if setup.criterion == "held_out":

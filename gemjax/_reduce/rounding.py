@@ -25,34 +25,35 @@ _ULPS = 16  # by which equal values may differ
 
 class Rounding(NamedTuple):
     """Of each coordinate its values (K, d), in order; how far each is from the nearest other one,
-    if it repeats, else zero (K, d); and the step (d,) of most points, zero if these do not."""
+    if it repeats, else zero (K, d); the step (d,) of most points, zero if these do not; and the
+    interquartile range (d,)."""
 
     values: jax.Array
     steps: jax.Array
     step: jax.Array
+    middle: jax.Array
 
 
 def unrounded(
     key: jax.Array, target: Target, points: jax.Array, weights: jax.Array
-) -> tuple[Target, jax.Array]:
-    """A target whose points are spread over what was rounded away, and the steps (d,); `target`
+) -> tuple[Target, Rounding]:
+    """A target whose points are spread over what was rounded away, and what that is; `target`
     itself where nothing was, as far as a sample shows: points (n, d) of weights (n,)."""
-    if target.quadrature_error is not None:  # its points lie on a grid of ours
-        return target, jnp.zeros_like(points[0])
     found = rounding(points, weights)
+    if target.quadrature_error is not None:  # its points lie on a grid of ours
+        return target, found._replace(step=jnp.zeros_like(found.step))
     if arrays.is_concrete(found.steps) and not np.any(np.asarray(found.steps)):
-        return target, found.step
-    return Target(spread(key, target.points, found), target.weights), found.step
+        return target, found
+    return Target(spread(key, target.points, found), target.weights), found
 
 
 @jax.jit
 def rounding(points: jax.Array, weights: jax.Array) -> Rounding:
     """How points (N, d) of weights (N,) are rounded."""
-    values, steps, step = jax.vmap(_of_one, (1, None), (1, 1, 0))(points, weights)
-    return Rounding(values, steps, step)
+    return Rounding(*jax.vmap(_of_one, (1, None), (1, 1, 0, 0))(points, weights))
 
 
-def _of_one(x: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _of_one(x: jax.Array, weights: jax.Array) -> tuple[jax.Array, ...]:
     some = weights > 0
     size = jnp.max(jnp.where(some, jnp.abs(x), 0))
     order = jnp.argsort(jnp.where(some, x, jnp.inf))
@@ -67,15 +68,16 @@ def _of_one(x: jax.Array, weights: jax.Array) -> tuple[jax.Array, jax.Array, jax
     apart = jnp.minimum(gap[first], beyond[last])
     repeats = (last > first) & jnp.isfinite(apart)
     apart = jnp.where(repeats, apart, 0)
-    typical = _median(apart, jnp.where(repeats, weights, 0))
+    typical = _quantile(apart, jnp.where(repeats, weights, 0))
     steps = jnp.minimum(apart, _WIDEST * typical)
-    return x, steps, _median(steps, weights)
+    middle = _quantile(x, weights, 0.75) - _quantile(x, weights, 0.25)
+    return x, steps, _quantile(steps, weights), middle
 
 
-def _median(values: jax.Array, weights: jax.Array) -> jax.Array:
+def _quantile(values: jax.Array, weights: jax.Array, share: float = 0.5) -> jax.Array:
     order = jnp.argsort(values)
     total = jnp.cumsum(weights[order])
-    return values[order][jnp.argmax(total >= 0.5 * total[-1])]
+    return values[order][jnp.argmax(total >= share * total[-1])]
 
 
 @jax.jit

@@ -12,8 +12,10 @@ import jax.numpy as jnp
 from gemjax._base.records import Mixture
 from gemjax._families.kind import Kind
 from gemjax._reduce.criteria import Settings
+from gemjax._reduce.rounding import Rounding
 
 _SLOTS = (8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 144, 176, 224, 272)  # that are compiled for
+_NORMAL = 1.349  # interquartile range of the normal distribution
 _FLOOR = 1e-6  # of variances, where every coordinate has variance one
 
 
@@ -26,17 +28,21 @@ class Standard(NamedTuple):
 
 @jax.jit
 def standard(
-    points: jax.Array, weights: jax.Array, step: jax.Array
+    points: jax.Array, weights: jax.Array, coordinates: Rounding
 ) -> tuple[jax.Array, Standard, Settings]:
     """Points (N, d) of unit variance each, what they came from, and the stages' settings, where
-    coordinates are spread over steps (d,)."""
+    the coordinates were rounded, and spread, in some way."""
     centre = jnp.sum(weights[:, None] * points, axis=0)
     variance = jnp.sum(weights[:, None] * (points - centre[None]) ** 2, axis=0)
     variance = jnp.where(variance > 0, variance, 1)
     units = Standard(centre, jnp.sqrt(variance))
-    floor = jnp.maximum(_FLOOR, step**2 / (6 * variance))  # what is spread is no narrower
-    settings = Settings(1 / jnp.sum(weights**2), floor, variance / jnp.mean(variance))
-    return standardised(points, units), units, settings
+    points = standardised(points, units)
+    # A few points far from the others widen the variance, but not the quartiles.
+    middle = jnp.where(coordinates.middle > 0, (coordinates.middle / _NORMAL) ** 2, variance)
+    least = jnp.finfo(points.dtype).eps / _FLOOR * jnp.max(points**2, axis=0)
+    floor = _FLOOR * jnp.clip(middle / variance, jnp.minimum(least, 1), 1)
+    floor = jnp.maximum(floor, coordinates.step**2 / (6 * variance))  # no narrower if spread
+    return points, units, Settings(1 / jnp.sum(weights**2), floor, variance / jnp.mean(variance))
 
 
 @jax.jit

@@ -90,7 +90,7 @@ class Density(DensityMixin, BaseEstimator):
         check_is_fitted(self)
         if not isinstance(n_samples, numbers.Integral) or n_samples < 1:
             raise ValueError(
-                f"Invalid value for 'n_samples': {n_samples!r}; it must be a whole number, at least 1"
+                f"Invalid value for 'n_samples': {n_samples!r}; it must be a whole number above 0"
             )
         points, component = self._model().sample(n_samples)
         return points, self.cluster_[component.astype(int)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.utils.validation import validate_data
 
 from gemjax._base import checks
 
+_BLURRED = 100  # times the least variance
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical", "identity", "auto")
 
 
@@ -34,6 +36,20 @@ def checked_points(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
             f"row {row}, column {names[column]!r}; drop or fill these rows"
         )
     return points
+
+
+def warn_of_units(points: np.ndarray, reg_covar: float) -> None:
+    """Warns where the least variance that is allowed, in squared units, blurs a column."""
+    variances = points.var(axis=0, dtype=np.float64)
+    column = int(np.where(variances > 0, variances, np.inf).argmin())
+    if 0 < variances[column] < _BLURRED * reg_covar:
+        warnings.warn(
+            f"reg_covar = {reg_covar:g} is large beside the variance {variances[column]:.3g} of "
+            f"column {column}, in which clusters are blurred; scale the columns, or give a smaller "
+            "reg_covar",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def checked_sample_weight(sample_weight: Any, points: np.ndarray) -> np.ndarray:

@@ -35,6 +35,10 @@ from gemjax._sklearn.forms import (
 _PER_CLUSTER, _FEWEST, _MOST = 8, 32, 320  # components that known covariances begin with
 _REPEATED = 10  # times as many points as rows at most, where weights are counts
 _SETTLE = 30  # iterations of EM before they are merged
+_FLOORED = (
+    "some components have no width left in some direction: values that repeat, or columns that "
+    "follow from others. Do not trust their number; leave such columns out, or give n_components"
+)
 
 
 class Found(NamedTuple):
@@ -75,6 +79,8 @@ def search(
         )
         form = FORMS[found.family_name]
         found = jax.device_get(found)
+        if num_components is None and found.status == Status.FLOORED:
+            warnings.warn(_FLOORED, UserWarning, stacklevel=6)
         return Found(
             form, from_mixture(form, found.mixture), found.cluster, found.certificate, found
         )

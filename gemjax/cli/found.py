@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import gemjax as gj
+from gemjax.cli import doubts
 from gemjax.cli.files.write import jsonable, own_name
 from gemjax.cli.model import Assigned, Model
 from gemjax.cli.scaling import ONE_KIND, Scaling
@@ -97,6 +98,12 @@ def summary(
         "loss_nats_per_point": jsonable(float(found.loss)),
         "criterion": jsonable(float(found.criterion)),
         "status": status.name,
+        "far_values": doubts.far_values(table, units),
+        **(
+            {"without_width": doubts.without_width(table, units, found, assigned.label)}
+            if status == gj.Status.FLOORED
+            else {}
+        ),
         "num_doubtful": doubtful,
         "doubtful_below": SURE,
         "certificate": _certificate(found.certificate),

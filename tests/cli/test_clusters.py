@@ -180,6 +180,18 @@ def test_predict_never_replaces_a_file_unasked(table, fitted, tmp_path, capsys):
     (tmp_path / "other.csv").write_text("a,b\n1,2\n3,5\n")
     refused(capsys, ["predict", fitted, tmp_path / "other.csv"], "no column 'weight'")
     refused(capsys, ["predict", tmp_path, path], tmp_path, "holds no model.npz")
+    refused(capsys, [*command[:-1], tmp_path, "--force"], "is a folder, not a file")
+
+
+def test_predict_names_only_options_that_it_has(table, fitted, tmp_path, capsys):
+    text = table[0].read_text().splitlines()
+    for name, cell in {"gap": "", "text": "3 kg", "other": "abc"}.items():
+        place = tmp_path / f"{name}.csv"
+        place.write_text("\n".join([*text[:40], ",".join([cell] * text[0].count(",")) + ","]))
+        assert cli.main(["predict", str(fitted), str(place)]) == 2
+        said = capsys.readouterr().err
+        assert "--columns" not in said
+        assert "(or 1 to" not in said
 
 
 def test_a_fit_of_known_noise_predicts_its_components(table, tmp_path, capsys):

@@ -14,7 +14,7 @@ ORDER = [
     "files.write", "files.whole", "process.devices", "process.interrupt", "files.folder",
     "files.watch", "process.cache", "process.progress", "study.settings", "study.values",
     "study.sense", "study.grid", "study.config", "study.shipped", "study.cost", "case", "paths",
-    "sensitivity", "fitting", "derived", "results", "scaling", "model", "found", "record",
+    "sensitivity", "fitting", "derived", "results", "scaling", "model", "doubts", "found", "record",
     "report.words", "report.screen", "report.tables", "report.canvas", "report.selection",
     "report.series", "report.estimates", "report.findings",
     "report.page", "report.panels", "report.rate_figures", "report.heat_figures",

@@ -55,6 +55,9 @@ SAME = {  # ways to write XY, under the names x and y
     "constant": "x,c,y\n1.5,7,2\n3,7,4.25\n",
     "empty column": "x,y,z\n1.5,2,\n3,4.25,NA\n",
     "titles": "Table 1\nof mine\nname,x,y\na,1.5,2\nb,3,4.25\n",
+    "title of two": "My data\n\nx,y\n1.5,2\n3,4.25\n",
+    "identifiers": "Customer ID,x,y\n7703,1.5,2\n1204,3,4.25\n",
+    "numbered on": "id,x,y\n1001,1.5,2\n1002,3,4.25\n",
 }
 TOLD = {  # words that must be said of some
     "semicolon": "semicolons", "decimal comma": "1,5 is 1.5", "comments": "2 lines of comment",
@@ -64,7 +67,10 @@ TOLD = {  # words that must be said of some
     "dates": "'day': dates", "times": "'at': dates or times",
     "moments": "'at': dates or times", "logical": "'ok': True/False",
     "constant": "'c': constant (7)", "empty column": "'z': empty",
-    "titles": "line 2, a title: of mine", "NumPy's header": "names from the comment above",
+    "titles": "line 2, a title: of mine", "title of two": "line 1, a title: My data",
+    "identifiers": "'Customer ID': whole numbers, by its name identifiers",
+    "numbered on": "'id': numbers the rows, 1001 to 1002",
+    "NumPy's header": "names from the comment above",
 }  # fmt: skip
 
 
@@ -199,6 +205,7 @@ REFUSED = {
     'x,y\n"1,101.5",2\n3,4\n': ["'1,101.5'", "without separators of thousands"],
     'x,y\n"1,101",2\n"2,205",4\n': ["thousands", "--decimal ','"],
     "x;y\n1.101,5;2\n3,5;4\n": ["'1.101,5'", "thousands"],
+    "x;y\n898;5.012\n1.217;9.034\n": ["line 3 has 1.217 and line 2 898", "--decimal '.'"],
     "x;y\n1 101;2\n3;4\n5;6\n": ["'1 101'", "thousands"],
     'x,y\n"0,5",2\n"1,5",4\n': ["'0,5'", "with a point"],
     "x;y\n1.5;2\n3,5;4\n": ["line 2 has decimals with a point (1.5), line 3 with a comma (3,5)"],
@@ -211,7 +218,7 @@ REFUSED = {
     "x,y\n1,1e400\n2,3\n": ["line 2, column 'y': 1e400 is too large"],
     "x,y\n1,2\n2,-inf\n": ["line 3, column 'y' is -inf"],
     "x,y\n1,2\n3,4,5\n": ["line 3 has 3 fields where the first has 2"],
-    "My data\nx,y\n1,2\n3,4\n": ["line 1 has 1 field where most after it have 2", "title"],
+    "My data\n1;2\n3;4\n": ["line 1 has 1 field where most after it have 2", "title"],
     'n,x,y\n"a,1,2\nb,3,4\n': ["line 2: a quote is never closed"],
     'n,x,y\nc,1,2\n"a,1,2\n' + "b,3,4\n" * 30_000: ["line 3: a quote is never closed"],
     'n,x,y\n"a"b,1,2\n': ["line 2: a quote is closed before the end"],

@@ -259,3 +259,27 @@ def test_in_a_pipeline_and_a_grid():
     # Of equal variances, as after scaling, "diag" and "spherical" are the same up to rounding.
     assert theirs[grids[0].best_index_] == pytest.approx(theirs.max(), rel=1e-9)
     assert grids[0].best_estimator_[-1].feature_names_in_.tolist() == ["length", "width"]
+
+
+def test_what_makes_the_answer_doubtful_is_warned_of():
+    rng = np.random.default_rng(0)
+    X = np.repeat([0.0, 9.0], 100)[:, None] + rng.normal(size=(200, 2))
+    with pytest.warns(UserWarning, match=r"reg_covar = 1e-06 is large beside .* of column 1"):
+        GaussianMixture(2, random_state=0).fit(X * [1, 1e-4])
+    X[:100, 1] = X[:100, 0]
+    with pytest.warns(UserWarning, match="no width left"):
+        GaussianMixture(random_state=0).fit(X)
+
+
+def test_whole_numbers_are_no_more_clusters():
+    rng = np.random.default_rng(5)
+    X = np.r_[rng.normal([170, 70], 7, (500, 2)), rng.normal([226, 70], 7, (500, 2))]
+    model = GaussianMixture(random_state=0).fit(np.round(X))
+    assert (model.n_components_, model.n_clusters_) == (2, 2)
+
+
+def test_draws_are_a_number_above_zero():
+    model = GaussianMixture(1).fit(np.arange(12.0)[:, None])
+    for number in (0, -1, 2.5):
+        with pytest.raises(ValueError, match=f"'n_samples': {number}; .* above 0"):
+            model.sample(number)

@@ -17,6 +17,7 @@ from gemjax._reduce import select as select_module
 from gemjax._reduce.criteria import Settings
 from gemjax._reduce.descent import Level
 from gemjax._reduce.growth import Points, complete, exchange
+from gemjax._reduce.rounding import rounding
 from gemjax._reduce.standard import standard
 
 KEY = jax.random.key(0)
@@ -50,7 +51,9 @@ def test_a_known_number_gives_up_a_pair_for_a_cluster_that_was_missed():
     centres = np.array([[0.0, 0.0], [20.0, 0.0], [0.0, 20.0], [20.0, 20.0]])
     points = np.repeat(centres, 60, axis=0) + rng.normal(size=(240, 2))
     target = gj.empirical(points)
-    whitened, units, settings = standard(target.points, target.weights, jnp.zeros(2))
+    whitened, units, settings = standard(
+        target.points, target.weights, rounding(target.points, target.weights)
+    )
     standardised = gj.Target(whitened, target.weights)
     everything = Points(target, standardised, standardised, units)
     # Two components on one cluster, and one on two: EM stays there.

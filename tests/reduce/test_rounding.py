@@ -78,9 +78,9 @@ def test_what_repeats_is_spread_over_a_triangle_and_nothing_else_moves():
 
 def test_a_grid_of_our_own_is_not_rounded():
     target = gj.population(gj.truth.ring(3, 2, separation=6.0))
-    same, step = unrounded(KEY, target, target.points, target.weights)
+    same, found = unrounded(KEY, target, target.points, target.weights)
     assert same is target
-    assert step.tolist() == [0.0, 0.0]
+    assert found.step.tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("deviation", [7.0, 3.0, 1.5, 1.0])

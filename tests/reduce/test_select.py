@@ -155,11 +155,21 @@ def test_resamples_at_once():
         ({"criterion": "aic"}, "criterion must be one of bicc, bic, icl, held_out; got 'aic'"),
         ({"num_components": 3}, "at most half of the 4 points"),
         ({"num_starts": 0}, "num_starts must be at least 1"),
+        ({}, "target must have at least 6 points .* 1 component in 1 dimension; got 4"),
     ],
 )
 def test_errors(more, message):
     with pytest.raises(ValueError, match=message):
         gj.select(gj.empirical([[0.0], [1.0], [2.0], [3.0]]), KEY, **more)
+
+
+def test_how_many_points_a_form_needs_is_said():
+    target = gj.empirical(np.random.default_rng(0).normal(size=(8, 6)))
+    with pytest.raises(
+        ValueError, match="at least 10 .* of EEE in 6 dimensions, and 6 for EII; got 8"
+    ):
+        gj.select(target, KEY, families=("VVV", "EEE"), num_components=1)
+    assert gj.select(target, KEY, families=("EII", "VVV")).num_components == 1
 
 
 @pytest.mark.slow

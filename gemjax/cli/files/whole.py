@@ -80,6 +80,10 @@ _CLUSTER = {
     "cluster": "count", "num_rows": "count", "share": "share", "num_components": "count",
     "centre": ["number"], "standard_deviation": ["number"],
 }
+_WIDTH = {
+    "columns": ["text"],
+    **dict.fromkeys(("num_rows", "num_different_rows", "num_different_values"), "count"),
+}
 _FAMILY = {"family": "family", "num_components": "count", "best_criterion": "number"}
 _CLUSTERS = {
     "data": "text", "columns": ["text"], "reading": ["text"], "is_weighted": "flag",
@@ -88,6 +92,7 @@ _CLUSTERS = {
     "components_asked_for": "count or none", "doubtful_below": "number", "agree": "flag",
     "criterion": "number", "clusters": [_CLUSTER], "families": [_FAMILY],
     "certificate": {"birth_optimal": "flag", "birth_at": ["number"]},
+    "without_width?": _WIDTH, "far_values?": "records",
     **dict.fromkeys(("num_rows", "num_rows_used", "num_clusters", "num_components"), "size"),
     **dict.fromkeys(("num_doubtful", "num_born", "num_by_height"), "count"),
 }

@@ -95,13 +95,53 @@ def _found(summary: dict[str, Any]) -> list[str]:
             what += f" {_counted(n - under, 'wide component')} beneath several of them " \
                     f"belong{'s' * (n - under == 1)} to none."  # fmt: skip
         out += _wrapped(f"They are described by {n} Gaussian components: {form}{units}. {what}")
-    if summary["status"] == "FLOORED":
-        out += _wrapped(
-            "WARNING: some components have no width left in some direction: values that repeat, or "
-            "columns that follow from others. Do not trust their number; leave such columns out "
-            "with --columns, or take a simpler form with --family diag."
-        )  # fmt: skip
+    for text in _warnings(summary):
+        out += _wrapped(text)
     return out
+
+
+def _warnings(summary: dict[str, Any]) -> Iterator[str]:
+    """What may make the answer wrong."""
+    if summary["status"] == "FLOORED":
+        yield _without_width(summary)
+    if far := summary.get("far_values"):
+        told = [
+            f"{brief(one['column'], 40)} = {one['value']:.6g} ("
+            + ("" if one["num_rows"] == 1 else f"{one['num_rows']:,} rows, first ")
+            + f"{one['first']})"
+            for one in far
+        ]
+        yield (
+            f"WARNING: far from all other values: {_listed(told, 3)}. What is a slip of the pen or "
+            "stands for a missing value makes clusters of its own: correct it, or empty the cell "
+            "and take --drop-missing."
+        )
+
+
+def _without_width(summary: dict[str, Any]) -> str:
+    found = summary.get("without_width")
+    what, advice = "some components have no width left in some direction", []
+    if found is not None:
+        columns = [brief(name, 40) for name in found["columns"]]
+        rows, distinct, values = (
+            found[key] for key in ("num_rows", "num_different_rows", "num_different_values")
+        )
+        what, several = f"a cluster of {_counted(rows, 'row')} has no width", len(columns) > 1
+        if distinct < 0.9 * rows:
+            what += f": only {distinct:,} of its rows {'is' if distinct == 1 else 'are'} different"
+            advice.append("drop rows that repeat others")
+        elif values < 0.9 * rows or not several:
+            there = _counted(values, "different value")
+            what += f" along {' and '.join(columns[:3])}, where it has {there}"
+        else:
+            what = f"in a cluster of {_counted(rows, 'row')} columns follow from each other: " \
+                   f"{_listed(columns, 3)}"  # fmt: skip
+            if summary["family"] in ("EEE", "VVV"):
+                advice.append("take a form along the columns with --family diag")
+        if len(summary["columns"]) > 1 and distinct >= 0.9 * rows:
+            advice.insert(0, f"leave {'one of them' if several else 'it'} out with --columns")
+    advice.append("give their number with --components")
+    return f"WARNING: {what}. Do not trust the number of clusters; " + ", or ".join(advice) + "."
 
 
 def _table(summary: dict[str, Any]) -> Iterator[str]:
