@@ -10,7 +10,6 @@ import operator
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -149,6 +148,8 @@ def same_space(
 
 def same_form(name: str, value: Any, like: Any) -> None:
     """What an extension returns has the structure, the shapes and the dtypes of what it is for."""
+    import chex  # of extensions alone, and takes time to import
+
     try:
         chex.assert_trees_all_equal_shapes_and_dtypes(value, like)
     except (AssertionError, ValueError) as error:

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.extend.core
 import jax.numpy as jnp
 from jax.interpreters import ad, batching, mlir
 
@@ -25,24 +24,24 @@ times = functools.partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
 
 def factor(matrices: jax.Array) -> jax.Array:
     """(…, d, d) L with L Lᵀ = Σ, lower triangular; NaN where Σ is not positive definite."""
-    return _cholesky.bind(0.5 * (matrices + matrices.swapaxes(-1, -2)))
+    return _cholesky().bind(0.5 * (matrices + matrices.swapaxes(-1, -2)))
 
 
 def inverse_triangular(factors: jax.Array) -> jax.Array:
     """(…, d, d) L⁻¹ of lower triangular L."""
-    return _inverse_triangular.bind(factors)
+    return _inverse_triangular().bind(factors)
 
 
 def eigh(matrices: jax.Array) -> tuple[jax.Array, jax.Array]:
     """(…, d) λ, ascending, and (…, d, d) V with V λ Vᵀ = Σ, which carry no derivatives."""
-    both = _eigh.bind(jax.lax.stop_gradient(matrices))
+    both = _eigh().bind(jax.lax.stop_gradient(matrices))
     return both[..., -1, :], both[..., :-1, :]
 
 
 def _cholesky_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     """dL = L Φ(L⁻¹ dΣ L⁻ᵀ), Φ the lower triangle with half the diagonal (Murray 2016)."""
     (matrices,), (change,) = primals, tangents
-    L = _cholesky.bind(matrices)
+    L = _cholesky().bind(matrices)
     inverse = inverse_triangular(L)
     white = times(times(inverse, ad.instantiate_zeros(change)), inverse.swapaxes(-1, -2))
     half = jnp.tril(jnp.full(white.shape[-2:], 0.5, white.dtype))
@@ -52,7 +51,7 @@ def _cholesky_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
 
 def _inverse_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     (factors,), (change,) = primals, tangents
-    inverse = _inverse_triangular.bind(factors)
+    inverse = _inverse_triangular().bind(factors)
     lower = jnp.tril(ad.instantiate_zeros(change))
     return inverse, -times(times(inverse, lower), inverse)
 
@@ -73,8 +72,11 @@ def _primitive(
     compute: Callable[[jax.Array], jax.Array],
     operations: Callable[[int], int],
     num_rows: Callable[[int], int] = lambda d: d,
+    jvp: Callable[[Any, Any], tuple[jax.Array, jax.Array]] | None = None,
 ) -> Any:
     """`compute` as a primitive, of matrices (…, d, d) to (…, num_rows(d), d)."""
+    import jax.extend.core  # with Pallas, a tenth of what importing JAX takes
+
     primitive = jax.extend.core.Primitive(name)
 
     def split(matrices: jax.Array) -> jax.Array:
@@ -97,15 +99,24 @@ def _primitive(
     batching.primitive_batchers[primitive] = batched
     mlir.register_lowering(primitive, mlir.lower_fun(compute, multiple_results=False))
     mlir.register_lowering(primitive, mlir.lower_fun(split, multiple_results=False), "cpu")
+    if jvp:
+        ad.primitive_jvps[primitive] = jvp
     return primitive
 
 
-_cholesky = _primitive(
-    "cholesky_in_parts",
-    functools.partial(jnp.linalg.cholesky, symmetrize_input=False),
-    lambda d: d**3 // 3,
-)
-_inverse_triangular = _primitive("inverse_triangular_in_parts", _solved, lambda d: d**3)
-_eigh = _primitive("eigh_in_parts", _values_and_vectors, lambda d: 5 * d**3, lambda d: d + 1)
-ad.primitive_jvps[_cholesky] = _cholesky_jvp
-ad.primitive_jvps[_inverse_triangular] = _inverse_jvp
+@functools.cache
+def _cholesky() -> Any:
+    compute = functools.partial(jnp.linalg.cholesky, symmetrize_input=False)
+    return _primitive("cholesky_in_parts", compute, lambda d: d**3 // 3, jvp=_cholesky_jvp)
+
+
+@functools.cache
+def _inverse_triangular() -> Any:
+    name = "inverse_triangular_in_parts"
+    return _primitive(name, _solved, lambda d: d**3, jvp=_inverse_jvp)
+
+
+@functools.cache
+def _eigh() -> Any:
+    rest = (lambda d: 5 * d**3, lambda d: d + 1)
+    return _primitive("eigh_in_parts", _values_and_vectors, *rest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -66,13 +67,16 @@ def answer(
     done: Complete,
     cluster: jax.Array,
     units: Standard,
+    settings: Settings,
 ) -> Chosen:
     """What was chosen by its criterion among those of the families (families,), of `size` (), and
     what became of it, with the clusters (n,) of its components."""
     level, n = done.level, len(done.mixture.means)
     family = level.mixture.covariance
     assert isinstance(family, Kind)
-    floored = jnp.any(family.floored(len(cluster)) & (level.mixture.weights > 0))
+    # A width below the step of rounded values is not known, yet no likelihood is without bound.
+    narrow = dataclasses.replace(family, floor=settings.narrow)  # type: ignore[type-var]
+    floored = jnp.any(narrow.floored(len(cluster)) & (level.mixture.weights > 0))
     status = jnp.where(floored, int(Status.FLOORED), int(Status.OK))
     status = jnp.where(jnp.isfinite(level.loss), status, int(Status.DIVERGED))
     return Chosen(

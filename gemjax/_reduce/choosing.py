@@ -64,7 +64,7 @@ def choose(target: Target, key: jax.Array, setup: Setup) -> Chosen:
     def sample(target: Target) -> jax.Array:
         return target.points if whole else target.draw(key_sample, size)
 
-    smooth, coordinates = unrounded(key_rest, target, sample(target), weights)
+    smooth, coordinates = unrounded(target, sample(target), weights)
     points, units, settings = standard(sample(smooth), weights, coordinates)
     all_points = _all_points(target, smooth, points if whole else None, units)
     seen, unseen = Target(points, weights), None
@@ -101,7 +101,7 @@ def choose(target: Target, key: jax.Array, setup: Setup) -> Chosen:
     mixture = own_spreads(done.level.mixture)
     blocks = as_blocks(seen, len(mixture.means), family=type(mixture.covariance))
     cluster = clusters(mixture, blocks, agree, bool(agree) if arrays.is_concrete(agree) else None)
-    return answer(best, criteria, chosen, level.size, num_by_height, done, cluster, units)
+    return answer(best, criteria, chosen, level.size, num_by_height, done, cluster, units, settings)
 
 
 def _all_points(

@@ -15,10 +15,11 @@ from gemjax._reduce.descent import Level
 
 class Settings(NamedTuple):
     """What all fits of a selection share: effective number of points (), floors of variances
-    (d,), and squares of the units (d,)."""
+    (d,), what these would be if nothing were rounded (d,), and squares of the units (d,)."""
 
     num_points: jax.Array
     floor: jax.Array
+    narrow: jax.Array
     units: jax.Array
 
 

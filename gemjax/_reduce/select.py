@@ -51,9 +51,9 @@ class Selection:
       num_by_height: () int32, the number of components after which merging becomes expensive, in
         the family chosen. It does not count the pieces of heavy tails, as BIC does.
       agree: () bool, whether that is `num_components`, but for those added in the end.
-      status: () int32, FLOORED where variances are at their floor, which is 1e-6 of the data's, or
-        a sixth of the square of the step by which most values of a column are rounded; DIVERGED
-        where values are not finite, else OK.
+      status: () int32, FLOORED where variances are at their floor, 1e-6 of the data's, or of what
+        the quartiles say, if that is less; DIVERGED where values are not finite; else OK. Nor is a
+        variance below a sixth of the square of the step by which most values are rounded.
       sizes, heights, losses, criteria: (families, levels) what was chosen from: numbers of
         components on the way down, costs of the mergings (nats per point), losses and criteria
         in standardised units; before the last fit, of the start that was best.

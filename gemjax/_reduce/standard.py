@@ -40,9 +40,10 @@ def standard(
     # A few points far from the others widen the variance, but not the quartiles.
     middle = jnp.where(coordinates.middle > 0, (coordinates.middle / _NORMAL) ** 2, variance)
     least = jnp.finfo(points.dtype).eps / _FLOOR * jnp.max(points**2, axis=0)
-    floor = _FLOOR * jnp.clip(middle / variance, jnp.minimum(least, 1), 1)
-    floor = jnp.maximum(floor, coordinates.step**2 / (6 * variance))  # no narrower if spread
-    return points, units, Settings(1 / jnp.sum(weights**2), floor, variance / jnp.mean(variance))
+    narrow = _FLOOR * jnp.clip(middle / variance, jnp.minimum(least, 1), 1)
+    floor = jnp.maximum(narrow, coordinates.step**2 / (6 * variance))  # no narrower if spread
+    N = 1 / jnp.sum(weights**2)
+    return points, units, Settings(N, floor, narrow, variance / jnp.mean(variance))
 
 
 @jax.jit

@@ -40,9 +40,10 @@ def checked_points(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
 
 def warn_of_units(points: np.ndarray, reg_covar: float) -> None:
     """Warns where the least variance that is allowed, in squared units, blurs a column."""
-    variances = points.var(axis=0, dtype=np.float64)
-    column = int(np.where(variances > 0, variances, np.inf).argmin())
-    if 0 < variances[column] < _BLURRED * reg_covar:
+    varies = points.min(axis=0) < points.max(axis=0)
+    variances = np.where(varies, points.var(axis=0, dtype=np.float64), np.inf)
+    column = int(variances.argmin())
+    if variances[column] < _BLURRED * reg_covar:
         warnings.warn(
             f"reg_covar = {reg_covar:g} is large beside the variance {variances[column]:.3g} of "
             f"column {column}, in which clusters are blurred; scale the columns, or give a smaller "

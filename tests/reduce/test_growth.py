@@ -103,7 +103,7 @@ def test_unseen_points_judge():
     family = Constrained(jnp.stack([jnp.eye(2)] * 3), 1e-9, jnp.int32(NUMBERS["EII"]), jnp.ones(2))
     mixture = Mixture(jnp.asarray(means), jnp.log(jnp.asarray(weights)), family)
     level = Level(mixture, jnp.int32(3), jnp.asarray(99.0), jnp.asarray(0.0))
-    settings = Settings(jnp.asarray(10.0), jnp.asarray(1e-9), jnp.ones(2))
+    settings = Settings(jnp.asarray(10.0), jnp.full(2, 1e-9), jnp.full(2, 1e-9), jnp.ones(2))
     blocks = as_blocks(gj.empirical(unseen), 3, family=Constrained)
     value = criteria.judged(level, blocks, settings, "held_out", blocks)
     expected = -20 * oracle.log_density(means, weights, unseen).mean()
