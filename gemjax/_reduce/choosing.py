@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ from gemjax._reduce.standard import (
 from gemjax._reduce.unions import clusters
 
 SAMPLE = 10_000  # points that the stages before the last see at most
-MOST = 320  # components to begin with, at most
+MOST, FEWEST = 320, 8  # components to begin with
 _HELD_OUT = 3  # every third point
 _SLOWLY, _QUICKLY = 16, 6  # one of so many components is merged at a time; to a known number
 
@@ -64,7 +65,9 @@ def choose(target: Target, key: jax.Array, setup: Setup) -> Chosen:
     def sample(target: Target) -> jax.Array:
         return target.points if whole else target.draw(key_sample, size)
 
-    smooth, coordinates = unrounded(target, sample(target), weights)
+    smooth, weights, coordinates = unrounded(target, sample(target), weights)
+    if whole and weights is not target.weights:
+        target, smooth = (dataclasses.replace(part, weights=weights) for part in (target, smooth))
     points, units, settings = standard(sample(smooth), weights, coordinates)
     all_points = _all_points(target, smooth, points if whole else None, units)
     seen, unseen = Target(points, weights), None
@@ -73,12 +76,9 @@ def choose(target: Target, key: jax.Array, setup: Setup) -> Chosen:
         settings = settings._replace(num_points=1 / jnp.sum(seen.weights**2))
 
     along_axes = set(setup.names) <= set(AXES)
-    starts = [
-        stages.pieces(
-            jax.random.fold_in(key, s), seen.points, seen.weights, setup.pieces, along_axes
-        )
-        for s in range(setup.starts)
-    ]
+    least = setup.pieces if setup.wanted[0] == setup.wanted[1] else FEWEST
+    cut = (seen.points, seen.weights, setup.pieces, along_axes, least)
+    starts = [stages.pieces(jax.random.fold_in(key, s), *cut) for s in range(setup.starts)]
     best = _compared(seen, unseen, starts, settings, setup, key_restarts)
     criteria = best.best_criterion
     if unseen is None and not whole:

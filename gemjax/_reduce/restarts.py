@@ -37,7 +37,7 @@ def restarted(
         assert isinstance(family, Kind)
 
         def start(known: tuple[Level, jax.Array], key: jax.Array) -> tuple:
-            cut = pieces(key, seen.points, seen.weights, m, family.spread.ndim == 2)
+            cut = pieces(key, seen.points, seen.weights, m, family.spread.ndim == 2, m)
             spread = jnp.broadcast_to(cut.within[None], (m, *cut.within.shape))
             mixture = Mixture(cut.means, safe_log(cut.mass), family.held(spread, cut.mass))
             other = level._replace(mixture=mixture)

@@ -18,36 +18,44 @@ from gemjax._base import arrays
 from gemjax._points.target import Target
 from gemjax._points.walk import map_points
 
-_WIDEST = 2  # of the typical step, for values far from others
+_WIDEST = 2  # times the step of the nearest value
+_EQUAL = 1e-6  # by how much distances that are equal may differ
+_SEVERAL = 20  # values, or it is as good as a grid
 _ULPS = 16  # by which equal values may differ
 
 
 class Rounding(NamedTuple):
     """Of each coordinate its values (K, d), in order; how far each is from the nearest other one,
-    if it repeats, else zero (K, d); the step (d,) of most points, zero if these do not; and the
-    interquartile range (d,)."""
+    if it repeats, else zero (K, d); the step (d,) of most points, zero if these do not; the
+    interquartile range (d,); how many values there are (d,); and whether these are a grid (d,)."""
 
     values: jax.Array
     steps: jax.Array
     step: jax.Array
     middle: jax.Array
+    number: jax.Array
+    is_grid: jax.Array
 
 
-def unrounded(target: Target, points: jax.Array, weights: jax.Array) -> tuple[Target, Rounding]:
-    """A target whose points are spread over what was rounded away, and what that is; `target`
-    itself where nothing was, as far as a sample shows: points (n, d) of weights (n,)."""
+def unrounded(
+    target: Target, points: jax.Array, weights: jax.Array
+) -> tuple[Target, jax.Array, Rounding]:
+    """A target whose points are spread over what was rounded away, the weights of a sample, where
+    rows that repeat count once, and how that was found: of points (n, d) of weights (n,). What is
+    neither rounded nor repeated stays the same."""
     found = rounding(points, weights)
     if target.quadrature_error is not None:  # its points lie on a grid of ours
-        return target, found._replace(step=jnp.zeros_like(found.step))
+        return target, weights, found._replace(step=jnp.zeros_like(found.step))
     if arrays.is_concrete(found.steps) and not np.any(np.asarray(found.steps)):
-        return target, found
-    return Target(spread(target.points, found), target.weights), found
+        return target, weights, found
+    weights = once(points, weights, found)
+    return Target(spread(target.points, found), target.weights), weights, found
 
 
 @jax.jit
 def rounding(points: jax.Array, weights: jax.Array) -> Rounding:
     """How points (N, d) of weights (N,) are rounded; those without weight do not count."""
-    return Rounding(*jax.vmap(_of_one, (1, None), (1, 1, 0, 0))(points, weights > 0))
+    return Rounding(*jax.vmap(_of_one, (1, None), (1, 1, 0, 0, 0, 0))(points, weights > 0))
 
 
 def _of_one(x: jax.Array, some: jax.Array) -> tuple[jax.Array, ...]:
@@ -59,13 +67,39 @@ def _of_one(x: jax.Array, some: jax.Array) -> tuple[jax.Array, ...]:
     number = jnp.cumsum(begins) - 1  # of each different value
     before = jax.ops.segment_max(jnp.where(begins, gap, -jnp.inf), number, N)
     after = jnp.concatenate([before[1:], before[:1]])
-    apart = jnp.minimum(before, jnp.where(after < 0, jnp.inf, after))
+    after = jnp.where(after < 0, jnp.inf, after)
+    apart = jnp.minimum(before, after)
+    nearest = jnp.arange(N) + jnp.where(before <= after, -1, 1)
+    apart = jnp.minimum(apart, _WIDEST * apart[nearest])  # of values far from all others
     repeats = jax.ops.segment_sum(jnp.ones_like(number), number, N) > 1
-    apart = jnp.where(repeats & jnp.isfinite(apart), apart, 0)[number]
-    ordered, once = jnp.sort(apart), jnp.sum(apart == 0)
-    widest = _WIDEST * ordered[(once + N) // 2]
-    step = jnp.minimum(ordered[N - num // 2 - 1], widest)
-    return x, jnp.minimum(apart, widest), step, x[3 * num // 4] - x[num // 4]
+    steps = jnp.where(repeats & jnp.isfinite(apart), apart, 0)[number]
+    step = jnp.sort(steps)[N - num // 2 - 1]
+    # Of a grid most distances are equal.
+    gaps = jnp.sort(jnp.where(begins & jnp.isfinite(gap), gap, jnp.inf))
+    equal = jnp.sum((gaps[1:] - gaps[:-1] <= _EQUAL * gaps[1:]) & jnp.isfinite(gaps[1:]))
+    several = jnp.sum(jnp.isfinite(gaps))
+    is_grid = (2 * equal >= several) | (several < _SEVERAL)
+    return x, steps, step, x[3 * num // 4] - x[num // 4], several + 1, is_grid
+
+
+@jax.jit
+def once(points: jax.Array, weights: jax.Array, found: Rounding) -> jax.Array:
+    """The weights (N,) of points of which each row counts once, the first of equal ones with the
+    weight of all, where rows as a whole are repeated, as in resamples: some coordinate that is no
+    grid tells ten of eleven apart. Else the weights as they are."""
+    x, some = points - points[:1], weights > 0
+    axis = jnp.cos(jnp.arange(1.0, x.shape[1] + 1, dtype=x.dtype))
+    along = jnp.sum(x / jnp.where(found.middle > 0, found.middle, 1)[None] * axis[None], axis=1)
+    order = jnp.argsort(jnp.where(some, along, jnp.inf))
+    x, own = points[order], weights[order]
+    begins = jnp.concatenate([jnp.ones(1, bool), jnp.any(x[1:] != x[:-1], axis=1)])
+    number = jnp.cumsum(begins) - 1
+    total = jax.ops.segment_sum(own, number, len(own))[number]
+    first = jnp.zeros_like(weights).at[order].set(jnp.where(begins, total, 0))
+    different = jnp.max(jnp.where(found.is_grid, 0, found.number))
+    rows = jnp.sum(first > 0)
+    are_repeated = (x.shape[1] > 1) & (10 * rows <= 11 * different)
+    return jnp.where(are_repeated, first, weights)
 
 
 @jax.jit

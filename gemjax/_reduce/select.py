@@ -18,12 +18,12 @@ from gemjax._model.mixture import responsibilities
 from gemjax._numerics.pytree import record
 from gemjax._points.file_target import FileTarget
 from gemjax._points.target import Target, checked_target
-from gemjax._reduce.choosing import MOST, SAMPLE, Setup, choose, num_fitted
+from gemjax._reduce.choosing import FEWEST, MOST, SAMPLE, Setup, choose, num_fitted
 from gemjax._reduce.criteria import least_points
 from gemjax._reduce.descent import Merges
+from gemjax._reduce.stages import per_piece
 
 CRITERIA = ("bicc", "bic", "icl", "held_out")
-_DIMENSIONS = 8  # so many points and one are the least per piece, in as many dimensions or more
 _PER_CLUSTER, _LEAST = 4, 16  # pieces where the number of clusters is known, at most or 32
 _RESTARTS = 8  # at least, where the number is known
 _MATRICES = 32  # dimensions up to which families with matrices are tried unasked
@@ -121,7 +121,8 @@ def select(
 
     1. Many pieces, by D² seeding, on a sample of at most 10,000 points. Values that repeat, as
        whole numbers do, are spread over their steps up to stage 4: else criteria would pay for a
-       component on each line of their grid.
+       component on each line of their grid. Rows that are repeated, as in resamples, count once,
+       with their weights together.
     2. Down to one with one variance for all, pair by pair, EM at each level (as `merge_path`):
        where BIC has its minimum is about where the others begin.
     3. Down from there in each family. On the way each component is held up by 1.5 (d + 2) points
@@ -189,7 +190,7 @@ def select(
     starts = checks.count("num_starts", starts)
     size = min(N, SAMPLE) if criterion != "held_out" else num_fitted(min(N, SAMPLE))
     restarts = 0
-    n = int(np.clip(size // (min(d, _DIMENSIONS) + 1), min(8, size), MOST))
+    n = int(np.clip(size // per_piece(d), min(FEWEST, size), MOST))
     wanted = (1, n)
     if num_components is not None:
         m = checks.count("num_components", num_components)

@@ -27,6 +27,7 @@ from gemjax._reduce.criteria import Settings, bic, judged
 from gemjax._reduce.descent import MANY, Guard, Level, Merges, descend, settle
 from gemjax._reduce.standard import in_slots
 
+_DIMENSIONS = 8  # at most, as many and one points are the least per piece
 _STEPS, _FEWER = 3, 1  # of EM per level; and where there are many components
 _POINTS = 1.5  # of a guard, times d + 2
 _LIGHT = 0.5  # of the guard while levels are compared: a component on a line of points costs more
@@ -35,6 +36,11 @@ _TOLERANCE = 1e-5  # nats per point and step of EM at which levels are compared
 _MOST_STEPS = 40
 _END = 1e-6  # the same at the very end
 _MOST_END = 300
+
+
+def per_piece(d: int) -> int:
+    """How many points a piece has at least, on average."""
+    return min(d, _DIMENSIONS) + 1
 
 
 class Pieces(NamedTuple):
@@ -46,10 +52,16 @@ class Pieces(NamedTuple):
     within: jax.Array
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4))
-def pieces(key: jax.Array, x: jax.Array, weights: jax.Array, n: int, along_axes: bool) -> Pieces:
-    """Seeds by D² (Arthur and Vassilvitskii 2007), which find rare clusters, too."""
+@functools.partial(jax.jit, static_argnums=(3, 4, 5))
+def pieces(
+    key: jax.Array, x: jax.Array, weights: jax.Array, n: int, along_axes: bool, least: int
+) -> Pieces:
+    """Seeds by D² (Arthur and Vassilvitskii 2007), which find rare clusters, too. Above the `least`
+    as many as leave `per_piece` points each, of the effective number; the others are empty."""
+    N = 1 / jnp.sum(weights**2)
+    enough = jnp.maximum(least, jnp.round(N).astype(jnp.int32) // per_piece(x.shape[1]))
     seeds = spread_out(key, x, weights, n)
+    seeds = jnp.where((jnp.arange(n, dtype=jnp.int32) < enough)[:, None], seeds, seeds[:1])
     square = jnp.sum(seeds * seeds, axis=1)
 
     def nearest(x: jax.Array) -> jax.Array:
@@ -62,7 +74,6 @@ def pieces(key: jax.Array, x: jax.Array, weights: jax.Array, n: int, along_axes:
     means = jnp.where(mass[:, None] > 0, safe_divide(first, mass[:, None]), seeds)
     apart = x - means[number]
     within = weights @ (apart * apart) if along_axes else times((weights[:, None] * apart).T, apart)
-    N = 1 / jnp.sum(weights**2)
     return Pieces(means, mass, within * N / jnp.maximum(N - n, 0.25 * N))
 
 

@@ -65,7 +65,7 @@ def test_a_known_number_gives_up_a_pair_for_a_cluster_that_was_missed():
     level = Level(mixture, jnp.int32(4), jnp.asarray(0.0), jnp.asarray(0.0))
     done = complete(level, everything, KEY, gj.covariance.Spherical)
     assert not done.certificate.birth_optimal
-    cut = stages.pieces(KEY, whitened, target.weights, 16, False)
+    cut = stages.pieces(KEY, whitened, target.weights, 16, False, 16)
     found = exchange(done, everything, KEY, cut, settings)
     assert bool(found.certificate.birth_optimal)
     one = gj.covariance.Spherical(np.ones(4))

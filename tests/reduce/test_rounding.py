@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gemjax as gj
-from gemjax._reduce.rounding import rounding, spread, unrounded
+from gemjax._reduce.rounding import once, rounding, spread, unrounded
 
 KEY = jax.random.key(0)
 
@@ -18,13 +18,17 @@ def two(deviation: float, apart: float, number: int = 500) -> np.ndarray:
 
 
 def steps_by_hand(x: np.ndarray) -> dict[float, float]:
-    """Of each value that repeats, how far the nearest other one is, at most twice the median."""
+    """Of each value that repeats, how far the nearest other one is, at most twice as far as that
+    one is from its own."""
     values, counts = np.unique(x, return_counts=True)
-    apart = {v: np.min(np.abs(np.delete(values, i) - v)) for i, v in enumerate(values)}
-    repeats = {v: apart[v] for v, k in zip(values, counts, strict=True) if k > 1}
-    of_rows = sorted(repeats[v] for v in x if v in repeats)
-    typical = of_rows[len(of_rows) // 2]
-    return {v: min(step, 2 * typical) for v, step in repeats.items()}
+    others = [np.delete(values, i) for i in range(len(values))]
+    apart = {v: np.min(np.abs(o - v)) for v, o in zip(values, others, strict=True)}
+    found = {}
+    for v, o, k in zip(values, others, counts, strict=True):
+        nearest = o[np.argmin(np.abs(o - v))]
+        if k > 1:
+            found[v] = min(apart[v], 2 * apart[nearest])
+    return found
 
 
 @pytest.mark.parametrize("transform", [lambda x: x, lambda x: np.log(x + 20), lambda x: x / 10])
@@ -77,9 +81,65 @@ def test_what_repeats_is_spread_over_a_triangle_and_nothing_else_moves():
 
 def test_a_grid_of_our_own_is_not_rounded():
     target = gj.population(gj.truth.ring(3, 2, separation=6.0))
-    same, found = unrounded(target, target.points, target.weights)
+    same, weights, found = unrounded(target, target.points, target.weights)
     assert same is target
+    assert weights is target.weights
     assert found.step.tolist() == [0.0, 0.0]
+
+
+def counted(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    x, w = jnp.asarray(points), jnp.asarray(weights)
+    return np.asarray(once(x, w, rounding(x, w)))
+
+
+@pytest.mark.parametrize("repeat", ["thrice", "drawn"])
+def test_rows_that_repeat_count_once_with_the_weight_of_all(repeat):
+    rng = np.random.default_rng(4)
+    rows = np.repeat(np.arange(80), 3) if repeat == "thrice" else rng.integers(0, 240, 240)
+    points = np.c_[rng.normal(size=(240, 2)), rng.integers(0, 2, 240)][rng.permutation(rows)]
+    weights = rng.random(240)
+    weights[5] = 0
+    found = counted(points, weights)
+    for row in np.unique(points, axis=0):
+        own = (points == row).all(axis=1)
+        assert found[own].sum() == pytest.approx(weights[own].sum(), rel=1e-12)
+        assert (found[own] > 0).sum() <= 1
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        np.round(two(1.0, 8)),
+        np.c_[np.round(two(7.0, 8)[:, :1]), np.arange(1000) % 2],
+        np.repeat(np.random.default_rng(0).normal(size=(100, 1)), 3, axis=0),  # of one column
+        np.log1p(np.random.default_rng(0).poisson(3.0, size=(500, 2))),
+    ],
+)
+def test_rows_of_a_grid_stay_as_they_are(points):
+    weights = np.full(len(points), 1 / len(points))
+    np.testing.assert_array_equal(counted(points, weights), weights)
+
+
+@pytest.mark.parametrize("times", [3, 10])
+def test_a_table_that_is_repeated_has_no_more_clusters(times):
+    centres = np.repeat([[0.0, 0.0], [8.0, 0.0], [4.0, 7.0]], 200 // times, axis=0)
+    rows = centres + np.random.default_rng(0).normal(size=centres.shape)
+    one = gj.select(gj.empirical(rows), KEY)
+    many = gj.select(gj.empirical(np.repeat(rows, times, axis=0)), KEY)
+    assert (int(many.num_components), int(many.num_clusters)) == (3, 3)
+    assert many.family_name == one.family_name
+    assert many.loss == pytest.approx(float(one.loss), abs=1e-4)
+
+
+def test_logarithms_of_counts_are_no_more_clusters():
+    rng = np.random.default_rng(100)
+    label = rng.integers(0, 2, 600)
+    first = rng.poisson(np.where(label == 0, 2.0, 40.0))
+    points = np.log1p(np.c_[first, rng.poisson(np.where(label == 0, 30.0, 3.0))])
+    found = gj.select(gj.empirical(points), KEY)
+    assert found.num_clusters == 2
+    said = np.asarray(found.predict(points))
+    assert max((said == label).mean(), (said != label).mean()) == 1
 
 
 @pytest.mark.parametrize("deviation", [7.0, 3.0, 1.5, 1.0])
