@@ -122,7 +122,7 @@ def _scattered(number: jax.Array, dtype: Any) -> jax.Array:
     in a tenth of the time that JAX's generators take."""
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B), (16, 1)):
         number = (number ^ (number >> shift)) * jnp.uint32(factor)
-    return number.astype(dtype) / 2**32
+    return number.astype(dtype) / 2.0**32
 
 
 def _nearest(values: jax.Array, x: jax.Array) -> jax.Array:

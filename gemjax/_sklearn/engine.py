@@ -36,8 +36,9 @@ _PER_CLUSTER, _FEWEST, _MOST = 8, 32, 320  # components that known covariances b
 _REPEATED = 10  # times as many points as rows at most, where weights are counts
 _SETTLE = 30  # iterations of EM before they are merged
 _FLOORED = (
-    "some components have no width left in some direction: values that repeat, or columns that "
-    "follow from others. Do not trust their number; leave such columns out, or give n_components"
+    "some components have no width left in some direction: rows or values that repeat, or columns "
+    "that follow from others. Their number may be wrong; drop such rows or columns, or give "
+    "n_components"
 )
 
 

@@ -119,7 +119,7 @@ def run_command(
 @options.with_settings
 def fit_command(
     context: typer.Context,
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="The table: .csv, .npy, .npz.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="The table: .csv, .xlsx, .npy ...")],
     *,
     family: options.Family = None,
     criterion: options.Criterion = "bicc",

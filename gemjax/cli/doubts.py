@@ -1,4 +1,4 @@
-"""What in a table may spoil its clusters: values far from all others, and what has no width."""
+"""What in a table may spoil its clusters: slips and codes among values, and what has no width."""
 
 from __future__ import annotations
 
@@ -11,22 +11,29 @@ from gemjax.cli.scaling import Scaling
 
 _FAR = 20.0  # spreads of the column between a value and the next one
 _RARE = 0.1  # share of the rows with that value, at most
+_CODES = {1.0, *(float("9" * digits) for digits in range(1, 10))}
+_FEW, _APART = 3, 1.5  # rows with a code, at least, and spreads between it and the next value
 _MOST = 6  # values and columns that are named
 _LEANS = 0.3  # of a direction of length one on a column that counts
 
 
-def far_values(table: Any, units: Scaling) -> list[dict[str, Any]]:
-    """The least and the largest values of columns, where nothing is near: a slip of the pen, or a
-    code for what is missing. Per value its column, rows and first place, farthest first."""
+def odd_values(table: Any, units: Scaling) -> list[dict[str, Any]]:
+    """Values at the ends of columns that may be slips of the pen, as nothing is near, or codes for
+    what is missing: per value its column, rows and first place, farthest first."""
     told = []
     for j, name in enumerate(table.names):
         values, spread = table.points[:, j], units.spreads[j]
         for sign in (1, -1):
-            end = sign * np.max(sign * values)
-            rows = np.flatnonzero(values == end)
-            rest = values[values != end]
-            gap = abs(end - sign * np.max(sign * rest)) / spread if len(rest) else 0.0
-            if gap >= _FAR and len(rows) <= _RARE * len(values):
+            rest = values
+            for _ in range(_MOST):
+                end = sign * np.max(sign * rest)
+                rows, rest = np.flatnonzero(values == end), rest[rest != end]
+                if not len(rest):
+                    break
+                gap = abs(end - sign * np.max(sign * rest)) / spread
+                is_far = gap >= _FAR and len(rows) <= _RARE * len(values)
+                if not (is_far or _is_code(end, len(rows), gap, rest)):
+                    break
                 first = int(rows[0])
                 at = table.rows[first] + 1 if table.lines is None else table.lines[first]
                 told.append({
@@ -34,6 +41,14 @@ def far_values(table: Any, units: Scaling) -> list[dict[str, Any]]:
                     "first": f"{table.line} {at}", "spreads": float(gap),
                 })  # fmt: skip
     return sorted(told, key=lambda one: -one["spreads"])[:_MOST]
+
+
+def _is_code(value: float, num_rows: int, gap: float, rest: np.ndarray) -> bool:
+    """Whether a value at an end is one that people write for what is missing: of several rows, and
+    apart from the others, or the only negative one."""
+    if abs(value) not in _CODES or not _FEW <= num_rows <= len(rest):
+        return False
+    return bool(value < 0 <= rest.min()) or (gap >= _APART and (value < 0 or value > 9))
 
 
 def without_width(

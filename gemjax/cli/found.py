@@ -98,7 +98,7 @@ def summary(
         "loss_nats_per_point": jsonable(float(found.loss)),
         "criterion": jsonable(float(found.criterion)),
         "status": status.name,
-        "far_values": doubts.far_values(table, units),
+        "odd_values": doubts.odd_values(table, units),
         **(
             {"without_width": doubts.without_width(table, units, found, assigned.label)}
             if status == gj.Status.FLOORED

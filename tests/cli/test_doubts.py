@@ -25,7 +25,7 @@ def table_of(points):
 
 
 def far(points):
-    return doubts.far_values(table_of(points), scaling.of_points(points, None))
+    return doubts.odd_values(table_of(points), scaling.of_points(points, None))
 
 
 def test_a_slip_of_the_pen_and_a_code_are_far_from_all_others():
@@ -44,8 +44,49 @@ def test_a_slip_of_the_pen_and_a_code_are_far_from_all_others():
 
 def test_a_value_that_many_rows_have_is_none_of_these():
     points = CLUSTERS.copy()
-    points[:40, 2] = -999
+    points[:40, 2] = -500
     assert far(points) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "code", "is_told"),
+    [
+        (RNG.normal(20, 2, 200), -1.0, True),
+        (RNG.normal(60_000, 20_000, 200).clip(3_000), -999.0, True),
+        (RNG.normal(40, 8, 200).round().clip(18, 69), 99.0, True),
+        (RNG.integers(18, 99, 200), 99.0, False),  # as old as that
+        (RNG.normal(0, 2, 200), -1.0, False),
+        (RNG.normal(20, 2, 200), 9.0, False),  # may be a count
+    ],
+)
+def test_codes_for_missing_values(values, code, is_told):
+    points = np.c_[CLUSTERS[:, 0], np.where(np.arange(200) % 8 == 3, code, values)]
+    assert [(one["column"], one["value"]) for one in far(points)] == [("b", code)] * is_told
+
+
+def test_several_of_them_at_one_end():
+    points = CLUSTERS.copy()
+    points[[1, 2], 1] = [5e6, 5.4e7]
+    points[4:10, 2], points[10:20, 2] = -9999, -999
+    found = [(one["column"], one["value"]) for one in far(points)]
+    assert found == [("b", 5.4e7), ("b", 5e6), ("c", -9999), ("c", -999)]
+
+
+def test_one_warning_where_a_code_is_the_cause():
+    one = {"column": "t", "value": -1.0, "num_rows": 41, "first": "line 2", "spreads": 9.0}
+    narrow = {"columns": ["t"], "num_rows": 41, "num_different_rows": 41, "num_different_values": 1}
+    more = {"status": "FLOORED", "without_width": narrow, "odd_values": [one]}
+    lines = " ".join(screen.lines(summary_of(["u", "t"], 2, **more), Path("out")))
+    assert lines.count("WARNING") == 1
+    assert "--components" not in lines
+    assert "--drop-missing" in lines
+
+
+def test_what_was_given_is_not_advised():
+    narrow = {"columns": ["t"], "num_rows": 41, "num_different_rows": 41, "num_different_values": 1}
+    more = {"status": "FLOORED", "without_width": narrow, "components_asked_for": 2}
+    lines = " ".join(screen.lines(summary_of(["u", "t"], 2, **more), Path("out")))
+    assert "leave it out with --columns." in lines
 
 
 def narrow(points, family):
@@ -104,6 +145,6 @@ def test_the_warning_names_columns_and_only_what_helps(found, family, names, wor
 def test_far_values_are_named_with_their_places():
     one = {"column": "u", "value": 1e6, "num_rows": 1, "first": "line 2", "spreads": 9e5}
     other = {"column": "v", "value": -999.0, "num_rows": 17, "first": "line 27", "spreads": 99.0}
-    lines = screen.lines(summary_of(["u", "v"], 2, far_values=[one, other]), Path("out"))
+    lines = screen.lines(summary_of(["u", "v"], 2, odd_values=[one, other]), Path("out"))
     text = " ".join(" ".join(lines).split())
     assert "u = 1e+06 (line 2), v = -999 (17 rows, first line 27)." in text

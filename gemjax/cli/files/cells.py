@@ -99,7 +99,7 @@ def thousands(column: list[str]) -> tuple[int, int] | None:
 def advice(cell: str, decimal: str | None) -> str:
     """What to do about a text where numbers are."""
     what = "correct it"
-    if _THOUSANDS.fullmatch(cell):
+    if _THOUSANDS.fullmatch(cell) or (decimal == "," and _THREE.fullmatch(cell)):
         what = "write numbers without separators of thousands"
         what += ", take --decimal ',' if these are decimals" * bool(_COMMA.fullmatch(cell))
     elif _COMMA.fullmatch(cell):
@@ -122,7 +122,8 @@ def is_amount(cells: set[str], decimal: str | None) -> bool:
     """
     shapes, units = 0, set()
     for cell in cells:
-        if any(form.fullmatch(cell) for form in (_THOUSANDS, _COMMA, _ODD)):
+        forms = (_THOUSANDS, _COMMA, _ODD, *[_THREE] * (decimal == ","))
+        if any(form.fullmatch(cell) for form in forms):
             shapes += 1
         elif (found := _UNIT.fullmatch(cell)) and not _DATE.fullmatch(cell):
             units.add(found[1] or found[2])

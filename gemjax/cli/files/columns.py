@@ -18,6 +18,8 @@ _INDEX = frozenset(
 )  # fmt: skip
 # id, customer_id, Patient ID, rowId; not grid
 _IDENTIFIER = re.compile(r"(?:^|[\W_])(?:[iI][dD]|idx|IDX)$|[a-z](?:Id|ID)$")
+_NUMBER = re.compile(r"(?:^|[\W_])(?:no|nr|number|phone|tel)\.?$|[a-z]nr$", re.IGNORECASE)
+_TIME = frozenset(["year", "years", "time", "t", "day", "days", "month", "date", "x"])
 _CLASSES = frozenset(
     ["label", "labels", "class", "classes", "cluster", "clusters", "group", "groups", "category",
      "target", "species", "type", "truth"]
@@ -54,6 +56,8 @@ class Columns:
                 parts = [i for i, n in enumerate(names, start=1) if "," in n and column in n]
                 more = f"; give one with a comma by its number, {parts[0]}" if parts else ""
                 numbers = f" (or 1 to {len(names)}){more}" if self.are_asked_for else ""
+                if not self.are_asked_for and self.sheet.headings is None:
+                    numbers = "; write the names of the fit's columns into its first line"
                 raise InputError(f"no column {brief(column, 60)!r}; there are {known}{numbers}")
         found = [places[column] for column in columns]
         if len(set(found)) != len(found):
@@ -135,11 +139,15 @@ class Columns:
         if headings is None:  # an array has no index unasked
             is_index = i == 0 and self.sheet.lines is not None and N >= _FEW and values[0] in (0, 1)
         else:
-            is_index = headings[i].lower() in _INDEX or (i == 0 and not headings[i])
+            name = headings[i].lower()
+            first = i == 0 and N >= _FEW and name not in _TIME
+            is_index = name in _INDEX or first or (i == 0 and not name)
         if is_index and np.array_equal(values, values[0] + np.arange(N)):
             return f"numbers the rows, {values[0]:.0f} to {values[-1]:.0f}"
-        if headings is not None and _IDENTIFIER.search(headings[i]) and not (values % 1).any():
-            return "whole numbers, by its name identifiers and no measurements"
+        if headings is not None and not (values % 1).any():
+            is_each = N >= _FEW and len(np.unique(values)) == N
+            if _IDENTIFIER.search(headings[i]) or (_NUMBER.search(headings[i]) and is_each):
+                return "whole numbers, by its name identifiers and no measurements"
         if headings is not None and headings[i].lower() in _CLASSES and not (values % 1).any():
             classes = np.unique(values[~np.isnan(values)])
             if 2 * len(classes) <= N:

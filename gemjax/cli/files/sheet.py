@@ -52,7 +52,8 @@ def of_part(source: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        raise InputError(f"{source}, read alone: {error}" if source else str(error)) from None
+        first = f"only {source}, is read; put the table's first: " if source else ""
+        raise InputError(f"{first}{error}") from None
 
 
 def column_names(d: int) -> list[str]:

@@ -92,7 +92,7 @@ _CLUSTERS = {
     "components_asked_for": "count or none", "doubtful_below": "number", "agree": "flag",
     "criterion": "number", "clusters": [_CLUSTER], "families": [_FAMILY],
     "certificate": {"birth_optimal": "flag", "birth_at": ["number"]},
-    "without_width?": _WIDTH, "far_values?": "records",
+    "without_width?": _WIDTH, "odd_values?": "records",
     **dict.fromkeys(("num_rows", "num_rows_used", "num_clusters", "num_components"), "size"),
     **dict.fromkeys(("num_doubtful", "num_born", "num_by_height"), "count"),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,13 @@ import numpy as np
 from rich.cells import cell_len, chop_cells, set_cell_size
 
 from gemjax.cli.files.boundary import brief
+from gemjax.cli.files.sheet import counted
+from gemjax.cli.report.warnings import listed, warnings
 
 _WIDTH = 79
 _MOST_CLUSTERS = 10
 _NAME = 14  # cells of a column's name in the table
 _MOST_DIGITS = 6  # of its numbers, after the point
-_MOST_LISTED = 6  # columns that are named one by one
 _PICTURES = {
     "clusters": "the rows and their clusters",
     "criteria": "how good other numbers of components are",
@@ -66,7 +67,7 @@ def _read(summary: dict[str, Any]) -> list[str]:
         out += _wrapped(brief(line, 300), "  ", "  ")
     of = "" if used == rows else f", {used:,} of {rows:,} rows"
     weighted = ", weighted" * summary["is_weighted"]
-    out += _wrapped(f"Looked at {_listed(summary['columns'])}{of}{weighted}.", "  ", "  ")
+    out += _wrapped(f"Looked at {listed(summary['columns'])}{of}{weighted}.", "  ", "  ")
     scaling = summary["scaling"]
     if scaling["is_scaled"]:
         out += _wrapped(
@@ -80,7 +81,7 @@ def _found(summary: dict[str, Any]) -> list[str]:
     """The clusters: how many, how large, where, of what form."""
     d, n = len(summary["columns"]), summary["num_components"]
     m = summary["num_clusters"]
-    out = [_counted(m, "cluster").upper()]
+    out = [counted(m, "cluster").upper()]
     out += _table(summary)
     form = form_of(summary["family"], d)
     units = " once the columns are scaled" if summary["scaling"]["is_scaled"] else ""
@@ -92,56 +93,12 @@ def _found(summary: dict[str, Any]) -> list[str]:
         what = "Groups that are not Gaussian take several; those without a gap are one cluster."
         under = sum(one["num_components"] for one in summary["clusters"])
         if under < n:
-            what += f" {_counted(n - under, 'wide component')} beneath several of them " \
+            what += f" {counted(n - under, 'wide component')} beneath several of them " \
                     f"belong{'s' * (n - under == 1)} to none."  # fmt: skip
         out += _wrapped(f"They are described by {n} Gaussian components: {form}{units}. {what}")
-    for text in _warnings(summary):
+    for text in warnings(summary):
         out += _wrapped(text)
     return out
-
-
-def _warnings(summary: dict[str, Any]) -> Iterator[str]:
-    """What may make the answer wrong."""
-    if summary["status"] == "FLOORED":
-        yield _without_width(summary)
-    if far := summary.get("far_values"):
-        told = [
-            f"{brief(one['column'], 40)} = {one['value']:.6g} ("
-            + ("" if one["num_rows"] == 1 else f"{one['num_rows']:,} rows, first ")
-            + f"{one['first']})"
-            for one in far
-        ]
-        yield (
-            f"WARNING: far from all other values: {_listed(told, 3)}. What is a slip of the pen or "
-            "stands for a missing value makes clusters of its own: correct it, or empty the cell "
-            "and take --drop-missing."
-        )
-
-
-def _without_width(summary: dict[str, Any]) -> str:
-    found = summary.get("without_width")
-    what, advice = "some components have no width left in some direction", []
-    if found is not None:
-        columns = [brief(name, 40) for name in found["columns"]]
-        rows, distinct, values = (
-            found[key] for key in ("num_rows", "num_different_rows", "num_different_values")
-        )
-        what, several = f"a cluster of {_counted(rows, 'row')} has no width", len(columns) > 1
-        if distinct < 0.9 * rows:
-            what += f": only {distinct:,} of its rows {'is' if distinct == 1 else 'are'} different"
-            advice.append("drop rows that repeat others")
-        elif values < 0.9 * rows or not several:
-            there = _counted(values, "different value")
-            what += f" along {' and '.join(columns[:3])}, where it has {there}"
-        else:
-            what = f"in a cluster of {_counted(rows, 'row')} columns follow from each other: " \
-                   f"{_listed(columns, 3)}"  # fmt: skip
-            if summary["family"] in ("EEE", "VVV"):
-                advice.append("take a form along the columns with --family diag")
-        if len(summary["columns"]) > 1 and distinct >= 0.9 * rows:
-            advice.insert(0, f"leave {'one of them' if several else 'it'} out with --columns")
-    advice.append("give their number with --components")
-    return f"WARNING: {what}. Do not trust the number of clusters; " + ", or ".join(advice) + "."
 
 
 def _table(summary: dict[str, Any]) -> Iterator[str]:
@@ -204,7 +161,7 @@ def _sure(summary: dict[str, Any]) -> Iterator[str]:
         yield (
             f"Rows: {used - doubtful:,} of {used:,} belong to their cluster with a probability of "
             f"{below:g} or more"
-            + (f"; {_counted(doubtful, 'row')} between clusters." if doubtful else ".")
+            + (f"; {counted(doubtful, 'row')} between clusters." if doubtful else ".")
         )
     if summary["components_asked_for"] is None:
         yield _second_opinion(summary)
@@ -217,12 +174,12 @@ def _sure(summary: dict[str, Any]) -> Iterator[str]:
         yield "One component more: a search everywhere found none that would pay for itself."
     else:
         pairs = zip(summary["columns"], found["birth_at"], strict=True)
-        at = _listed([f"{brief(name, 30)} = {value:.4g}" for name, value in pairs], 3)
+        at = listed([f"{brief(name, 30)} = {value:.4g}" for name, value in pairs], 3)
         yield f"One component more would pay for itself, near {at}."
     born = summary["num_born"]
     if born:
         yield (
-            f"{_counted(born, 'component')} too rare for the sample that was looked at first "
+            f"{counted(born, 'component')} too rare for the sample that was looked at first "
             f"{'was' if born == 1 else 'were'} found among all rows."
         )
 
@@ -284,15 +241,6 @@ def _results(summary: dict[str, Any], folder: Path) -> list[str]:
         *(f"  {name:22}{what}" for name, what in files.items()),
         f"New rows: gemjax predict {brief(folder, 200)} NEW.csv",
     ]
-
-
-def _listed(names: Sequence[str], most: int = _MOST_LISTED) -> str:
-    more = f" and {len(names) - most} more" * (len(names) > most)
-    return ", ".join(brief(name, 40) for name in names[:most]) + more
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'s' if number != 1 else ''}"
 
 
 def _times(ratio: float) -> str:
