@@ -67,6 +67,7 @@ def main() -> None:
         "criteria": criteria_table(found),
         "certificates": certificate_table(data, found),
         "tails": tails_table(),
+        "rounded": rounded_table(),
         "limits": limits_table(),
     }
     document = path.read_text() if path else ""
@@ -182,9 +183,49 @@ def tails_table() -> str:
 
 def share_right(found: np.ndarray, label: np.ndarray) -> float:
     """The share of points in the cluster of their label, with the best names for clusters."""
-    counts = np.zeros((3, max(3, found.max() + 1)))
+    size = 1 + max(label.max(), found.max())
+    counts = np.zeros((size, size))
     np.add.at(counts, (label, found), 1)
     return float(counts[linear_sum_assignment(-counts)].sum() / len(label))
+
+
+def rounded_table() -> str:
+    """Of values that repeat: how many clusters in some draws, and whose points are whose."""
+    drawn = [dict(rounded(np.random.default_rng(seed))) for seed in range(DRAWS)]
+    rows = []
+    for name, (points, label) in drawn[0].items():
+        numbers, right = [], []
+        for points, label in (draw[name] for draw in drawn):
+            found = select(points)
+            numbers.append(int(found.num_clusters))
+            right.append(share_right(np.asarray(found.predict(points)), label))
+        said = ", ".join(map(str, numbers)), f"{min(right):.0%} to {max(right):.0%}"
+        rows.append([name, "{} x {}".format(*points.shape), str(1 + label.max()), *said])
+    return table(["data", "points x columns", "really", "clusters", "points in theirs"], rows)
+
+
+Labelled = tuple[np.ndarray, np.ndarray]
+
+
+def rounded(rng: np.random.Generator) -> Iterator[tuple[str, Labelled]]:
+    """Tables of values that repeat, with their labels."""
+    label = np.arange(1000) % 2
+    two = 8.0 * label[:, None] * [1, 0] + rng.normal(size=(1000, 2))
+    yield "as measured", (two, label)
+    yield "whole numbers, clusters 7 wide", (np.round(7 * two), label)
+    yield "whole numbers, clusters 1 wide", (np.round(two), label)
+    counts = rng.poisson(np.where(label[:, None] == 0, [2.0, 30.0], [40.0, 3.0]))
+    yield "logarithms of counts + 1", (np.log1p(counts), label)
+    yield "measured, and three columns of 0 and 1", (
+        np.column_stack([two, rng.random((1000, 3)) < 0.5]), label,
+    )  # fmt: skip
+    three = np.arange(600) % 3
+    answers = np.array([[1.5, 4.5, 1.5], [4.3, 1.8, 2.0], [3.0, 3.0, 4.6]])
+    said = answers[three] + 0.7 * rng.normal(size=(600, 3))
+    yield "a scale of 1 to 5", (np.clip(np.round(said), 1, 5), three)
+    both = 3 + 0.7 * rng.normal(size=(500, 1)) + 0.7 * rng.normal(size=(500, 5))
+    yield "a scale of 1 to 5, one group", (np.clip(np.round(both), 1, 5), np.zeros(500, int))
+    yield "200 rows, each three times", (np.repeat(two[:200], 3, axis=0), np.repeat(label[:200], 3))
 
 
 def limits_table() -> str:
