@@ -60,6 +60,7 @@ def pieces(
     as many as leave `per_piece` points each, of the effective number; the others are empty."""
     N = 1 / jnp.sum(weights**2)
     enough = jnp.maximum(least, jnp.round(N).astype(jnp.int32) // per_piece(x.shape[1]))
+    enough = jnp.minimum(n, enough)
     seeds = spread_out(key, x, weights, n)
     seeds = jnp.where((jnp.arange(n, dtype=jnp.int32) < enough)[:, None], seeds, seeds[:1])
     square = jnp.sum(seeds * seeds, axis=1)
@@ -74,7 +75,7 @@ def pieces(
     means = jnp.where(mass[:, None] > 0, safe_divide(first, mass[:, None]), seeds)
     apart = x - means[number]
     within = weights @ (apart * apart) if along_axes else times((weights[:, None] * apart).T, apart)
-    return Pieces(means, mass, within * N / jnp.maximum(N - n, 0.25 * N))
+    return Pieces(means, mass, within * N / jnp.maximum(N - enough.astype(N.dtype), 0.25 * N))
 
 
 def schedule(n: int, singly: tuple[int, int], share: int) -> tuple[int, ...]:
