@@ -8,6 +8,7 @@ are fitted by continuous ones (Uria, Murray and Larochelle 2013; Theis, van den 
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -55,21 +56,32 @@ def unrounded(
 @jax.jit
 def rounding(points: jax.Array, weights: jax.Array) -> Rounding:
     """How points (N, d) of weights (N,) are rounded; those without weight do not count."""
-    return Rounding(*jax.vmap(_of_one, (1, None), (1, 1, 0, 0, 0, 0))(points, weights > 0))
+    some = weights > 0
+    num = jnp.sum(some, dtype=jnp.int32)
+    size = jnp.max(jnp.where(some[:, None], jnp.abs(points), 0), axis=0)
+    alike = _ULPS * jnp.finfo(points.dtype).eps * size
+    x = jnp.sort(jnp.where(some[:, None], points, jnp.inf), axis=0)
+    gap = jnp.concatenate([jnp.full_like(x[:1], jnp.inf), x[1:] - x[:-1]])
+    begins = ~(gap <= alike[None])
+    each = jax.vmap(functools.partial(_steps, num), (1, 1), (1, 0, 0))
+    none = (jnp.zeros_like(x), jnp.zeros_like(size), jnp.zeros(size.shape, bool))
+    steps, step, is_grid = jax.lax.cond(jnp.all(begins), lambda: none, lambda: each(gap, begins))
+    number = jnp.sum(begins & jnp.isfinite(x), axis=0, dtype=jnp.int32)
+    return Rounding(x, steps, step, x[3 * num // 4] - x[num // 4], number, is_grid)
 
 
-def _of_one(x: jax.Array, some: jax.Array) -> tuple[jax.Array, ...]:
-    N, num = len(x), jnp.sum(some)
-    alike = _ULPS * jnp.finfo(x.dtype).eps * jnp.max(jnp.where(some, jnp.abs(x), 0))
-    x = jnp.sort(jnp.where(some, x, jnp.inf))
-    gap = jnp.concatenate([jnp.full(1, jnp.inf, x.dtype), x[1:] - x[:-1]])
-    begins = ~(gap <= alike)
-    number = jnp.cumsum(begins) - 1  # of each different value
+def _steps(num: jax.Array, gap: jax.Array, begins: jax.Array) -> tuple[jax.Array, ...]:
+    """`steps`, `step` and `is_grid` of one coordinate of so many points (), from the distances (N,)
+    between values in order and where another value begins (N,)."""
+    N = len(gap)
+    number = jnp.cumsum(begins, dtype=jnp.int32) - 1  # of each different value
     before = jax.ops.segment_max(jnp.where(begins, gap, -jnp.inf), number, N)
     after = jnp.concatenate([before[1:], before[:1]])
     after = jnp.where(after < 0, jnp.inf, after)
     apart = jnp.minimum(before, after)
-    nearest = jnp.arange(N) + jnp.where(before <= after, -1, 1)
+    nearest = jnp.arange(N, dtype=jnp.int32) + jnp.where(
+        before <= after, jnp.int32(-1), jnp.int32(1)
+    )
     apart = jnp.minimum(apart, _WIDEST * apart[nearest])  # of values far from all others
     repeats = jax.ops.segment_sum(jnp.ones_like(number), number, N) > 1
     steps = jnp.where(repeats & jnp.isfinite(apart), apart, 0)[number]
@@ -78,8 +90,7 @@ def _of_one(x: jax.Array, some: jax.Array) -> tuple[jax.Array, ...]:
     gaps = jnp.sort(jnp.where(begins & jnp.isfinite(gap), gap, jnp.inf))
     equal = jnp.sum((gaps[1:] - gaps[:-1] <= _EQUAL * gaps[1:]) & jnp.isfinite(gaps[1:]))
     several = jnp.sum(jnp.isfinite(gaps))
-    is_grid = (2 * equal >= several) | (several < _SEVERAL)
-    return x, steps, step, x[3 * num // 4] - x[num // 4], several + 1, is_grid
+    return steps, step, (2 * equal >= several) | (several < _SEVERAL)
 
 
 @jax.jit
@@ -97,7 +108,7 @@ def once(points: jax.Array, weights: jax.Array, found: Rounding) -> jax.Array:
     total = jax.ops.segment_sum(own, number, len(own))[number]
     first = jnp.zeros_like(weights).at[order].set(jnp.where(begins, total, 0))
     different = jnp.max(jnp.where(found.is_grid, 0, found.number))
-    rows = jnp.sum(first > 0)
+    rows = jnp.sum(first > 0, dtype=jnp.int32)
     are_repeated = (x.shape[1] > 1) & (10 * rows <= 11 * different)
     return jnp.where(are_repeated, first, weights)
 
