@@ -20,6 +20,7 @@ from gemjax._points.target import Target
 from gemjax._points.walk import map_points
 
 _WIDEST = 2  # times the step of the nearest value
+_BY_CHANCE = 100  # one of so many points may be tied in float32
 _EQUAL = 1e-6  # by how much distances that are equal may differ
 _SEVERAL = 20  # values, or it is as good as a grid
 _ULPS = 16  # by which equal values may differ
@@ -55,7 +56,8 @@ def unrounded(
 
 @jax.jit
 def rounding(points: jax.Array, weights: jax.Array) -> Rounding:
-    """How points (N, d) of weights (N,) are rounded; those without weight do not count."""
+    """How points (N, d) of weights (N,) are rounded; those without weight do not count, nor do
+    a few ties."""
     some = weights > 0
     num = jnp.sum(some, dtype=jnp.int32)
     size = jnp.max(jnp.where(some[:, None], jnp.abs(points), 0), axis=0)
@@ -65,7 +67,9 @@ def rounding(points: jax.Array, weights: jax.Array) -> Rounding:
     begins = ~(gap <= alike[None])
     each = jax.vmap(functools.partial(_steps, num), (1, 1), (1, 0, 0))
     none = (jnp.zeros_like(x), jnp.zeros_like(size), jnp.zeros(size.shape, bool))
-    steps, step, is_grid = jax.lax.cond(jnp.all(begins), lambda: none, lambda: each(gap, begins))
+    tied = jnp.sum(~begins, axis=0, dtype=jnp.int32)
+    by_chance = jnp.all(_BY_CHANCE * tied <= num)
+    steps, step, is_grid = jax.lax.cond(by_chance, lambda: none, lambda: each(gap, begins))
     number = jnp.sum(begins & jnp.isfinite(x), axis=0, dtype=jnp.int32)
     return Rounding(x, steps, step, x[3 * num // 4] - x[num // 4], number, is_grid)
 
