@@ -166,3 +166,21 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path):
 def test_jsonable():
     assert jsonable(np.float32(0.5)) == 0.5
     assert jsonable(np.inf) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers", "is_left_out"),
+    [
+        ("Kundennr", range(1001, 1021), True),
+        ("sample", range(41, 61), True),
+        ("year", range(1990, 2010), False),
+        ("phone", [n * n + 7_000_000 for n in range(20)], True),
+        ("number", [n % 7 for n in range(20)], False),
+    ],
+)
+def test_a_first_column_that_numbers_the_rows(tmp_path, name, numbers, is_left_out):
+    rows = "".join(f"{n},{n % 3}.5,{n % 5}.25\n" for n in numbers)
+    path = tmp_path / "table.csv"
+    path.write_text(f"{name},x,y\n{rows}")
+    table = read_table(path)
+    assert table.names == (["x", "y"] if is_left_out else [name, "x", "y"])

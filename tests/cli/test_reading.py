@@ -84,22 +84,6 @@ def test_tables_that_are_the_same(tmp_path, name):
     assert TOLD.get(name, "names from line") in " / ".join(table.told)
 
 
-@pytest.mark.parametrize(
-    ("name", "numbers", "is_left_out"),
-    [
-        ("Kundennr", range(1001, 1021), True),
-        ("sample", range(41, 61), True),
-        ("year", range(1990, 2010), False),
-        ("phone", [n * n + 7_000_000 for n in range(20)], True),
-        ("number", [n % 7 for n in range(20)], False),
-    ],
-)
-def test_a_first_column_that_numbers_the_rows(tmp_path, name, numbers, is_left_out):
-    rows = "".join(f"{n},{n % 3}.5,{n % 5}.25\n" for n in numbers)
-    table = read(tmp_path, f"{name},x,y\n{rows}")
-    assert table.names == (["x", "y"] if is_left_out else [name, "x", "y"])
-
-
 NAMED = {  # first lines of tables, whether they are names, and what these are
     "x,y\n1.5,2\n": ["x", "y"],
     "1,2\n1.5,2\n": None,
