@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.cluster import kmeans_plusplus
-from sklearn.metrics import pairwise_distances_argmin
 
 from gemjax._sklearn.engine import Found, has_room, in_order, search
 from gemjax._sklearn.forms import Form, Parameters, fitted, form_of, moments, own
@@ -106,6 +104,8 @@ def drawn(
     points: np.ndarray, weights: np.ndarray, form: Form, n: int, floor: float, seed: int
 ) -> Parameters:
     """n components about points drawn by D² seeding: for nearly as many as there are points."""
+    from sklearn.cluster import kmeans_plusplus  # takes time to import
+
     points, weights = in_order(points, weights)
     means, _ = kmeans_plusplus(points, n, sample_weight=weights, random_state=seed)
     return about(points, weights, form, means, floor)
@@ -116,6 +116,8 @@ def about(
 ) -> Parameters:
     """Components with means (n, d), their weights and covariances those of the points that are
     nearest to each; of one without points the covariance is that of all."""
+    from sklearn.metrics import pairwise_distances_argmin  # as above
+
     n = len(means)
     label = pairwise_distances_argmin(points, means)
     mass, _, spread = moments(form, points, weights, np.eye(n, dtype=points.dtype)[label])

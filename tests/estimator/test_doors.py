@@ -126,6 +126,11 @@ def test_the_library_does_without_scikit_learn():
     assert last == "ImportError: gemjax.sklearn needs scikit-learn: pip install 'gemjax[sklearn]'"
 
 
+def test_what_a_fit_needs_is_imported_by_it():
+    code = "import sys, gemjax.sklearn; print({'sklearn.mixture', 'sklearn.cluster', 'chex'}"
+    assert run(code + " & set(sys.modules))").stdout == "set()\n"
+
+
 @pytest.mark.slow
 def test_the_unit_covariance():
     rng = np.random.default_rng(1)
