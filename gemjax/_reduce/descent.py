@@ -50,10 +50,16 @@ def em(mixture: Mixture, blocks: Blocks | Chunks, guard: Guard | None) -> tuple[
 
 
 def settle(
-    mixture: Mixture, blocks: Blocks | Chunks, guard: Guard | None, tolerance: float, most: int
+    mixture: Mixture,
+    blocks: Blocks | Chunks,
+    guard: Guard | None,
+    tolerance: float,
+    most: int,
+    rival: Any = jnp.inf,
 ) -> tuple[Mixture, jax.Array, jax.Array]:
-    """EM until the loss falls by less than `tolerance` in a step: the mixture, its loss (), and the
-    number of steps."""
+    """EM until the loss falls by less than `tolerance` in a step, or so slowly that `most` such
+    steps would not bring it below a rival's (): the mixture, its loss (), and the number of steps.
+    """
 
     def go(carry: Any) -> Any:
         mixture, _, _, loss, number = carry
@@ -62,7 +68,8 @@ def settle(
 
     def goes(carry: Any) -> jax.Array:
         _, _, before, loss, number = carry
-        return (number < most) & ~(before - loss < tolerance)
+        too_slow = most * (before - loss) < loss - rival
+        return (number < most) & ~((before - loss < tolerance) | too_slow)
 
     # No loss is known at first: the difference of two infinities is no number, and none is less.
     infinite = jnp.full((), jnp.inf, mixture.means.dtype)

@@ -148,10 +148,12 @@ def fitted(
     settings: Settings,
     criterion: str,
     unseen: Blocks | Chunks | None = None,
+    rival: Any = jnp.inf,
 ) -> tuple[Level, jax.Array]:
-    """A level fitted to its end, nearly without a guard, and its criterion ()."""
+    """A level fitted to its end, nearly without a guard, and its criterion (); not to its end if
+    that will hardly be below a rival's loss ()."""
     light = Guard(_LIGHT / settings.num_points, found.within)
-    end, loss, _ = settle(level.mixture, blocks, light, _TOLERANCE, _MOST_STEPS)
+    end, loss, _ = settle(level.mixture, blocks, light, _TOLERANCE, _MOST_STEPS, rival)
     level = level._replace(mixture=end, loss=loss)
     (_, d), family, weights = end.means.shape, end.covariance, end.weights
     assert isinstance(family, Kind)

@@ -1,11 +1,14 @@
 """The estimator with a number of components, warm, against ten starts of scikit-learn's.
 
 Of one covariance type, full, and the same data: clusters that overlap somewhat, from a thousand to
-a million points. Of each fit the score on its own points, in nats.
+a million points. Of each fit the score on its own points, in nats. And importing the one or the
+other in a process of its own.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 from typing import Any
 
@@ -29,7 +32,7 @@ def run(quick: bool) -> dict[str, Any]:
         for d, m in SHAPES:
             jax.clear_caches()
             rows.append(row(size, d, m, 1 if quick or size >= LONG else SEEDS))
-    return {"rows": rows}
+    return {"rows": rows, "imports": imports(3 if quick else 11)}
 
 
 def row(size: int, d: int, m: int, seeds: int) -> dict[str, Any]:
@@ -48,6 +51,14 @@ def row(size: int, d: int, m: int, seeds: int) -> dict[str, Any]:
         "ours": measure.spread(seconds["ours"]), "theirs": measure.spread(seconds["theirs"]),
         "time": measure.ratio(seconds, "ours", "theirs"),
     }  # fmt: skip
+
+
+def imports(rounds: int) -> dict[str, Any]:
+    def of(module: str) -> Any:
+        return lambda: subprocess.run([sys.executable, "-c", f"import {module}"], check=True)
+
+    contenders = {"ours": of("gemjax.sklearn"), "theirs": of("sklearn.mixture")}
+    return measure.ratio(measure.interleave(contenders, rounds, least=0), "ours", "theirs")
 
 
 def clusters(rng: np.random.Generator, size: int, d: int, m: int) -> np.ndarray:
@@ -72,4 +83,5 @@ def markdown(result: dict[str, Any]) -> str:
         "points", "d", "components", "ms", "scikit-learn, ms", "ratio of times",
         "loss above scikit-learn's, at most", "at least",
     ]  # fmt: skip
-    return measure.table(head, rows)
+    imports = f"Importing `gemjax.sklearn` takes {measure.cell(result['imports'])} of the time of "
+    return measure.table(head, rows) + f"\n\n{imports}`sklearn.mixture`, in fresh processes."
