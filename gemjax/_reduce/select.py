@@ -10,13 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from gemjax._assess.certificate import Certificate
-from gemjax._base import checks
+from gemjax._base import arrays, checks
 from gemjax._base.records import Mixture
 from gemjax._families.kind import AXES
 from gemjax._families.registry import FAMILIES, NAMES
 from gemjax._model.mixture import responsibilities
+from gemjax._numerics.programs import make_room
 from gemjax._numerics.pytree import record
 from gemjax._points.file_target import FileTarget
+from gemjax._points.padding import padded, size_for
 from gemjax._points.target import Target, checked_target
 from gemjax._reduce.choosing import FEWEST, MOST, SAMPLE, Setup, choose, num_fitted
 from gemjax._reduce.criteria import least_points
@@ -190,7 +192,9 @@ def select(
     starts = checks.count("num_starts", starts)
     size = min(N, SAMPLE) if criterion != "held_out" else num_fitted(min(N, SAMPLE))
     restarts = 0
-    n = int(np.clip(size // per_piece(d), min(FEWEST, size), MOST))
+    may_pad = N <= SAMPLE and criterion != "held_out"  # which parts points by their number
+    room = size_for(N, SAMPLE) if may_pad else size
+    n = int(np.clip(room // per_piece(d), min(FEWEST, size), MOST))
     wanted = (1, n)
     if num_components is not None:
         m = checks.count("num_components", num_components)
@@ -205,7 +209,12 @@ def select(
     if isinstance(target, FileTarget):  # read once: each stage goes over the points many times
         points, weights = target.read(slice(0, N))
         target = Target(jnp.asarray(points), jnp.asarray(weights))
-    chosen = choose(target, key, Setup(names, wanted, n, criterion, starts, restarts))
+    if may_pad:
+        target = padded(target, room)
+    setup = Setup(names, wanted, n, criterion, starts, restarts)
+    if arrays.is_concrete(target.points):
+        make_room(target.shape, target.dtype, setup)
+    chosen = choose(target, key, setup)
     return Selection(**chosen._asdict(), families=names)
 
 

@@ -18,6 +18,8 @@ from gemjax._base.records import Status
 from gemjax._em.classical_em import classical_em
 from gemjax._em.fit import fit
 from gemjax._model.starts import plus_plus
+from gemjax._numerics.programs import make_room
+from gemjax._points.padding import size_for
 from gemjax._points.target import Target, empirical
 from gemjax._reduce.choosing import SAMPLE
 from gemjax._reduce.path import Path, merge_path
@@ -149,6 +151,7 @@ def run_em(
     """EM on points (N, d), until the mean log-likelihood changes by less than the tolerance."""
     with jax.enable_x64(True):
         mixture, target = to_mixture(form, start, floor), _target(points, weights)
+        make_room(target.shape, target.dtype, form.name, len(mixture.means))
         rest: dict[str, Any] = {"num_iterations": max_iter, "tolerance": tolerance}
         end = jax.device_get(fit(classical_em(), target, mixture, **rest))
         if end.status == Status.DIVERGED:
@@ -162,15 +165,6 @@ def run_em(
 
 def _target(points: np.ndarray, weights: np.ndarray) -> Target:
     """With points of weight zero up to one of few sizes, each of which is compiled once."""
-    N = len(points)
-    more = _size_for(N) - N
+    more = size_for(len(points), SAMPLE) - len(points)
     points = np.concatenate([points, np.broadcast_to(points[:1], (more, points.shape[1]))])
     return empirical(points, np.concatenate([weights, np.zeros(more, weights.dtype)]))
-
-
-def _size_for(N: int) -> int:
-    """The least of 8, 9, …, 15 times a power of two that is not below; up to what is not sampled,
-    no more than that."""
-    step = 1 << max(0, N.bit_length() - 4)
-    size = -(-N // step) * step
-    return min(size, SAMPLE) if N <= SAMPLE else size

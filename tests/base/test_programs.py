@@ -46,8 +46,8 @@ CALLS = {
 
 
 # `select` is stages and a certificate, and looks between them at what was found: a program each,
-# and some that cut up points and change the number of slots.
-MOST = {"select": 27}
+# and some that fill up and cut up points, and change the number of slots.
+MOST = {"select": 30}
 # The same again with other values, which are all traced.
 OTHER = gj.make_mixture(POINTS[2:7] + 0.1)
 AGAIN = {
