@@ -172,8 +172,18 @@ def _compared(
         )
         assert seen_blocks is not None
         static = (min(wanted[1], slots), counts, setup.criterion)
+        none = np.full(len(kinds), np.inf, seen.dtype)
+        rivals = none if best is None else best.best_criterion
         one = stages.compare(
-            mixture, pieces, seen_blocks, settings, kinds, np.int32(lowest), *static, unseen_blocks
+            mixture,
+            pieces,
+            seen_blocks,
+            settings,
+            kinds,
+            np.int32(lowest),
+            *static,
+            unseen_blocks,
+            rivals,
         )
         best = one if best is None else better(best, one)
     if known:

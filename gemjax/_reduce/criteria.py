@@ -12,6 +12,8 @@ from gemjax._model.statistics import expect, loss_and_entropy
 from gemjax._points.blocks import Blocks, Chunks
 from gemjax._reduce.descent import Level
 
+PRICED = ("bicc", "bic")  # criteria that are a loss and a price of the number of parameters
+
 
 class Settings(NamedTuple):
     """What all fits of a selection share: effective number of points (), floors of variances

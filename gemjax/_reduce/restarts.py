@@ -41,8 +41,7 @@ def restarted(
             spread = jnp.broadcast_to(cut.within[None], (m, *cut.within.shape))
             mixture = Mixture(cut.means, safe_log(cut.mass), family.held(spread, cut.mass))
             other = level._replace(mixture=mixture)
-            rival = known[0].loss if criterion in ("bicc", "bic") else jnp.inf
-            new = fitted(other, found, blocks, settings, criterion, unseen, rival)
+            new = fitted(other, found, blocks, settings, criterion, unseen, known[1])
             lower = new[1] < known[1]
             return jax.tree.map(lambda a, b: jnp.where(lower, a, b), new, known), None
 

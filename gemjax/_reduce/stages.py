@@ -23,7 +23,7 @@ from gemjax._model.statistics import expect
 from gemjax._numerics.finite import safe_divide, safe_log
 from gemjax._points.blocks import Blocks, Chunks
 from gemjax._points.walk import map_points
-from gemjax._reduce.criteria import Settings, bic, judged
+from gemjax._reduce.criteria import PRICED, Settings, bic, judged
 from gemjax._reduce.descent import MANY, Guard, Level, Merges, descend, settle
 from gemjax._reduce.standard import in_slots
 
@@ -151,9 +151,13 @@ def fitted(
     rival: Any = jnp.inf,
 ) -> tuple[Level, jax.Array]:
     """A level fitted to its end, nearly without a guard, and its criterion (); not to its end if
-    that will hardly be below a rival's loss ()."""
+    that will hardly be below a rival's criterion ()."""
+    rival_loss: Any = jnp.inf
+    if criterion in PRICED:
+        worse = judged(level, blocks, settings, criterion) - rival
+        rival_loss = level.loss - worse / (2 * settings.num_points)
     light = Guard(_LIGHT / settings.num_points, found.within)
-    end, loss, _ = settle(level.mixture, blocks, light, _TOLERANCE, _MOST_STEPS, rival)
+    end, loss, _ = settle(level.mixture, blocks, light, _TOLERANCE, _MOST_STEPS, rival_loss)
     level = level._replace(mixture=end, loss=loss)
     (_, d), family, weights = end.means.shape, end.covariance, end.weights
     assert isinstance(family, Kind)
@@ -175,16 +179,17 @@ def compare(
     counts: tuple[int, ...],
     criterion: str,
     unseen: Blocks | Chunks | None,
+    rivals: jax.Array | np.ndarray,
 ) -> Compared:
     """Down from a mixture in each of the families, one after the other.
 
-    Levels of the fewest () to the most components may be chosen; some criteria judge by points
-    that are `unseen`.
+    Levels of the fewest () to the most components may be chosen, if their criteria come below
+    those of the families' `rivals` (families,); some criteria judge by points that are `unseen`.
     """
     guard, n = guard_of(found, settings), len(mixture.means)
     steps = _STEPS if n <= MANY else _FEWER
 
-    def one(kind: jax.Array) -> Compared:
+    def one(kind: jax.Array, rival: jax.Array) -> Compared:
         old = mixture.covariance
         assert isinstance(old, Kind)
         family = old.of_kind(kind, mixture.weights)
@@ -197,23 +202,24 @@ def compare(
         values = jnp.where(allowed, jax.lax.map(judge, levels), jnp.inf)
         order = jnp.argsort(values)[: min(_BEST, len(counts))]
 
-        def end(number: jax.Array) -> tuple[Level, jax.Array]:
+        def end(rival: jax.Array, number: jax.Array) -> tuple[jax.Array, tuple[Level, jax.Array]]:
             level = jax.tree.map(lambda leaf: leaf[number], levels)
             level = level._replace(mixture=in_slots(level.mixture, min(most, n)))
-            return jax.lax.cond(
+            level, value = jax.lax.cond(
                 values[number] < jnp.inf,
-                lambda: fitted(level, found, blocks, settings, criterion, unseen),
+                lambda: fitted(level, found, blocks, settings, criterion, unseen, rival),
                 lambda: (level, jnp.full_like(level.loss, jnp.inf)),
             )
+            return jnp.minimum(rival, value), (level, value)
 
-        ends, criteria = jax.lax.map(end, order)
+        _, (ends, criteria) = jax.lax.scan(end, rival, order)
         best = jnp.argmin(criteria)
         level = jax.tree.map(lambda leaf: leaf[best], ends)
         return Compared(
             levels.size, levels.height, levels.loss, values, merges, level, criteria[best]
         )
 
-    return jax.lax.map(one, kinds)
+    return jax.lax.map(lambda each: one(*each), (kinds, rivals))
 
 
 @jax.jit
