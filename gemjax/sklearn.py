@@ -16,6 +16,7 @@ except ImportError as error:
 from gemjax._sklearn import running
 from gemjax._sklearn.density import Density
 from gemjax._sklearn.doors import (
+    REG_COVAR,
     check_settings,
     checked_points,
     checked_sample_weight,
@@ -107,7 +108,7 @@ class GaussianMixture(Density):
         *,
         covariance_type: str | None = None,
         tol: float = 1e-3,
-        reg_covar: float = 1e-6,
+        reg_covar: float = REG_COVAR,
         max_iter: int = 100,
         n_init: int | str = "auto",
         weights_init: Any = None,

@@ -21,22 +21,22 @@ from gemjax._points.walk import map_points
 
 _WIDEST = 2  # times the step of the nearest value
 _FEW = 100  # one of so many points may be tied, and is no rounding
-_EQUAL = 1e-6  # by how much distances that are equal may differ
-_SEVERAL = 20  # values, or it is as good as a grid
+_LOOKED_AT = 1024  # rows, of which each is compared to all
+_NEAR = 1.5  # steps to a neighbour, at most
+_MORE = 0.03  # of the rows have a twin than have a neighbour, where rows are repeated
+_FEWEST = 5  # different rows per dimension, and as many again, where they are
 _ULPS = 16  # by which equal values may differ
 
 
 class Rounding(NamedTuple):
     """Of each coordinate its values (K, d), in order; how far each is from the nearest other one,
-    if it repeats, else zero (K, d); the step (d,) of most points, zero if these do not; the
-    interquartile range (d,); how many values there are (d,); and whether these are a grid (d,)."""
+    if it repeats, else zero (K, d); the step (d,) of most points, zero if these do not; and the
+    interquartile range (d,)."""
 
     values: jax.Array
     steps: jax.Array
     step: jax.Array
     middle: jax.Array
-    number: jax.Array
-    is_grid: jax.Array
 
 
 def unrounded(
@@ -65,16 +65,15 @@ def rounding(points: jax.Array, weights: jax.Array) -> Rounding:
     x = _in_order(jnp.where(some[:, None], points, jnp.inf))
     gap = jnp.concatenate([jnp.full_like(x[:1], jnp.inf), x[1:] - x[:-1]])
     begins = ~(gap <= alike[None])
-    each = jax.vmap(functools.partial(_steps, num), (1, 1), (1, 0, 0))
-    none = (jnp.zeros_like(x), jnp.zeros_like(size), jnp.zeros(size.shape, bool))
+    each = jax.vmap(functools.partial(_steps, num), (1, 1), (1, 0))
+    none = (jnp.zeros_like(x), jnp.zeros_like(size))
     tied = jnp.sum(~begins, axis=0, dtype=jnp.int32)
     near = jnp.sum(gap <= 3 * alike[None], axis=0, dtype=jnp.int32)  # thrice as many, by chance
     no_ties = (_FEW * tied <= num) | (near > 2 * tied)
     begins = begins | no_ties[None]
     all_differ = jnp.all(no_ties)
-    steps, step, is_grid = jax.lax.cond(all_differ, lambda: none, lambda: each(gap, begins))
-    number = jnp.sum(begins & jnp.isfinite(x), axis=0, dtype=jnp.int32)
-    return Rounding(x, steps, step, x[3 * num // 4] - x[num // 4], number, is_grid)
+    steps, step = jax.lax.cond(all_differ, lambda: none, lambda: each(gap, begins))
+    return Rounding(x, steps, step, x[3 * num // 4] - x[num // 4])
 
 
 def _in_order(x: jax.Array) -> jax.Array:
@@ -87,8 +86,8 @@ def _in_order(x: jax.Array) -> jax.Array:
 
 
 def _steps(num: jax.Array, gap: jax.Array, begins: jax.Array) -> tuple[jax.Array, ...]:
-    """`steps`, `step` and `is_grid` of one coordinate of so many points (), from the distances (N,)
-    between values in order and where another value begins (N,)."""
+    """`steps` and `step` of one coordinate of so many points (), from the distances (N,) between
+    values in order and where another value begins (N,)."""
     N = len(gap)
     number = jnp.cumsum(begins, dtype=jnp.int32) - 1  # of each different value
     before = jax.ops.segment_max(jnp.where(begins, gap, -jnp.inf), number, N)
@@ -101,19 +100,15 @@ def _steps(num: jax.Array, gap: jax.Array, begins: jax.Array) -> tuple[jax.Array
     apart = jnp.minimum(apart, _WIDEST * apart[nearest])  # of values far from all others
     repeats = jax.ops.segment_sum(jnp.ones_like(number), number, N) > 1
     steps = jnp.where(repeats & jnp.isfinite(apart), apart, 0)[number]
-    step = jnp.sort(steps)[N - num // 2 - 1]
-    # Of a grid most distances are equal.
-    gaps = jnp.sort(jnp.where(begins & jnp.isfinite(gap), gap, jnp.inf))
-    equal = jnp.sum((gaps[1:] - gaps[:-1] <= _EQUAL * gaps[1:]) & jnp.isfinite(gaps[1:]))
-    several = jnp.sum(jnp.isfinite(gaps))
-    return steps, step, (2 * equal >= several) | (several < _SEVERAL)
+    return steps, jnp.sort(steps)[N - num // 2 - 1]
 
 
 @jax.jit
 def once(points: jax.Array, weights: jax.Array, found: Rounding) -> jax.Array:
     """The weights (N,) of points of which each row counts once, the first of equal ones with the
-    weight of all, where rows as a whole are repeated, as in resamples: some coordinate that is no
-    grid tells ten of eleven apart. Else the weights as they are."""
+    weight of all, where rows as a whole are repeated, as in resamples: more of them have a twin
+    than have a neighbour. Else the weights as they are: where rows are only rounded, cells of
+    their grid beside a full one are as full."""
     x, some = points - points[:1], weights > 0
     axis = jnp.cos(jnp.arange(1.0, x.shape[1] + 1, dtype=x.dtype))
     along = jnp.sum(x / jnp.where(found.middle > 0, found.middle, 1)[None] * axis[None], axis=1)
@@ -123,10 +118,31 @@ def once(points: jax.Array, weights: jax.Array, found: Rounding) -> jax.Array:
     number = jnp.cumsum(begins) - 1
     total = jax.ops.segment_sum(own, number, len(own))[number]
     first = jnp.zeros_like(weights).at[order].set(jnp.where(begins, total, 0))
-    different = jnp.max(jnp.where(found.is_grid, 0, found.number))
-    rows = jnp.sum(first > 0, dtype=jnp.int32)
-    are_repeated = (x.shape[1] > 1) & (10 * rows <= 11 * different)
+    twins, neighbours = _accompanied(points, some, found)
+    several = jnp.sum(first > 0) >= _FEWEST * (x.shape[1] + 1)
+    are_repeated = (x.shape[1] > 1) & several & (twins > neighbours + _MORE)
     return jnp.where(are_repeated, first, weights)
+
+
+def _accompanied(
+    points: jax.Array, some: jax.Array, found: Rounding
+) -> tuple[jax.Array, jax.Array]:
+    """The shares () of the rows, where there are `some` (N,), that have an equal one, and that have
+    one which differs by no more than a step in each coordinate; of 1024 rows at most."""
+    draw = jnp.where(some, _scattered(jnp.arange(len(points), dtype=jnp.uint32), points.dtype), 2)
+    rows = jnp.argsort(draw)[:_LOOKED_AT]
+    x, some = points[rows], some[rows]
+    near = _NEAR * _steps_of(x, found)
+
+    def one(row: jax.Array) -> tuple[jax.Array, jax.Array]:
+        apart = jnp.abs(x - x[row][None])
+        is_equal = jnp.all(apart == 0, axis=1)
+        is_near = jnp.all(apart <= jnp.maximum(near, near[row][None]), axis=1) & ~is_equal
+        return jnp.sum(is_equal & some) > 1, jnp.any(is_near & some)
+
+    shares = jax.lax.map(one, jnp.arange(len(x), dtype=jnp.int32))
+    twins, neighbours = (jnp.sum(share & some) / jnp.sum(some) for share in shares)
+    return twins, neighbours
 
 
 @jax.jit
@@ -134,14 +150,15 @@ def spread(points: jax.Array, found: Rounding) -> jax.Array:
     """Points (N, d), each coordinate of which that is rounded is spread over a triangle as wide as
     two steps, so that neighbours overlap and their sum has no steps; always in the same way."""
 
-    def steps_of(x: jax.Array) -> jax.Array:
-        one = lambda values, steps, x: steps[_nearest(values, x)]  # noqa: E731
-        return jax.vmap(one, (1, 1, 1), 1)(found.values, found.steps, x)
-
     share = _scattered(jnp.arange(points.size, dtype=jnp.uint32), points.dtype)
     low = jnp.sqrt(2 * jnp.minimum(share, 1 - share))  # of the triangle's distribution function
     noise = jnp.where(share < 0.5, low - 1, 1 - low).reshape(points.shape)
-    return points + map_points(steps_of, points) * noise
+    return points + map_points(lambda x: _steps_of(x, found), points) * noise
+
+
+def _steps_of(x: jax.Array, found: Rounding) -> jax.Array:
+    one = lambda values, steps, x: steps[_nearest(values, x)]  # noqa: E731
+    return jax.vmap(one, (1, 1, 1), 1)(found.values, found.steps, x)
 
 
 def _scattered(number: jax.Array, dtype: Any) -> jax.Array:

@@ -45,19 +45,28 @@ class Density(DensityMixin, BaseEstimator):
         check_is_fitted(self)
         return checked_points(self, X, reset=False)
 
+    def _centred(self, X: Any, which: Any = slice(None)) -> tuple[Any, np.ndarray]:
+        """scikit-learn's mixture and the points, about the middle of the means: its formulas
+        subtract squares, of which nothing is left far from the origin."""
+        points, middle = self._points(X), self.weights_ @ self.means_
+        model = self._model(which)
+        model.means_ = model.means_ - middle
+        return model, points - middle
+
     def responsibilities(self, X: Any) -> np.ndarray:
         """(N, n_components_) probabilities of the components given each row of X (N, d)."""
-        points = self._points(X)
-        return self._model().predict_proba(points)
+        model, points = self._centred(X)
+        return model.predict_proba(points)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """(N, n_clusters_) probabilities of the clusters given each row of X (N, d).
 
         Each is the sum over the cluster's components; a background (cluster −1) is left out.
         """
-        points = self._points(X)
+        check_is_fitted(self)
         alone = self.cluster_ >= 0
-        proba = self._model(alone).predict_proba(points)
+        model, points = self._centred(X, alone)
+        proba = model.predict_proba(points)
         if self.n_clusters_ == self.n_components_:
             return proba
         member = np.eye(self.n_clusters_, dtype=proba.dtype)[self.cluster_[alone]]
@@ -69,8 +78,8 @@ class Density(DensityMixin, BaseEstimator):
 
     def score_samples(self, X: Any) -> np.ndarray:
         """(N,) log p(x) of each row of X (N, d), in nats."""
-        points = self._points(X)
-        return self._model().score_samples(points)
+        model, points = self._centred(X)
+        return model.score_samples(points)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of log p(x) over the rows of X (N, d), in nats per point."""

@@ -11,6 +11,7 @@ from sklearn.utils.validation import validate_data
 
 from gemjax._base import checks
 
+REG_COVAR = 1e-6
 _BLURRED = 100  # times the least variance
 COVARIANCE_TYPES = ("full", "tied", "diag", "spherical", "identity", "auto")
 
@@ -39,7 +40,10 @@ def checked_points(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
 
 
 def warn_of_units(points: np.ndarray, reg_covar: float) -> None:
-    """Warns where the least variance that is allowed, in squared units, blurs a column."""
+    """Warns where the least variance that is allowed, in squared units, blurs a column, unless it
+    was given: then that may be what it is for."""
+    if reg_covar != REG_COVAR:
+        return
     varies = points.min(axis=0) < points.max(axis=0)
     variances = np.where(varies, points.var(axis=0, dtype=np.float64), np.inf)
     column = int(variances.argmin())

@@ -17,11 +17,13 @@ from gemjax._assess.certificate import Certificate, certificate
 from gemjax._base.records import Status
 from gemjax._em.classical_em import classical_em
 from gemjax._em.fit import fit
+from gemjax._families.registry import FAMILIES
 from gemjax._model.starts import plus_plus
 from gemjax._numerics.programs import make_room
 from gemjax._points.padding import size_for
 from gemjax._points.target import Target, empirical
 from gemjax._reduce.choosing import SAMPLE
+from gemjax._reduce.criteria import least_points
 from gemjax._reduce.path import Path, merge_path
 from gemjax._reduce.select import Selection, select
 from gemjax._sklearn.forms import (
@@ -56,11 +58,12 @@ class Found(NamedTuple):
 
 
 def has_room(shape: tuple[int, ...], num_components: int, form: Form | None) -> bool:
-    """Whether a search for so many components has anything to choose from, of points (N, d):
-    components with a covariance of their own must have d + 2 points each."""
+    """Whether a search for so many components has anything to choose from, of points (N, d)."""
     N, d = shape
-    few = form is not None and not form.is_shared and num_components * (d + 2) > N
-    return 2 * num_components <= min(N, SAMPLE) and not few
+    least = 2 * num_components
+    if form is not None and form.name in FAMILIES:
+        least = max(least, least_points(form.name, num_components, d))
+    return least <= min(N, SAMPLE)
 
 
 def search(

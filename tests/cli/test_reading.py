@@ -57,6 +57,7 @@ SAME = {  # ways to write XY, under the names x and y
     "titles": "Table 1\nof mine\nname,x,y\na,1.5,2\nb,3,4.25\n",
     "title of two": "My data\n\nx,y\n1.5,2\n3,4.25\n",
     "identifiers": "Customer ID,x,y\n7703,1.5,2\n1204,3,4.25\n",
+    "clock": "timestamp,x,y\n1700000000,1.5,2\n1700000060,3,4.25\n",
     "numbered on": "id,x,y\n1001,1.5,2\n1002,3,4.25\n",
 }
 TOLD = {  # words that must be said of some
@@ -69,6 +70,7 @@ TOLD = {  # words that must be said of some
     "constant": "'c': constant (7)", "empty column": "'z': empty",
     "titles": "line 2, a title: of mine", "title of two": "line 1, a title: My data",
     "identifiers": "'Customer ID': whole numbers, by its name identifiers",
+    "clock": "'timestamp': whole numbers, by its name times",
     "numbered on": "'id': numbers the rows, 1001 to 1002",
     "NumPy's header": "names from the comment above",
 }  # fmt: skip

@@ -271,6 +271,19 @@ def test_what_makes_the_answer_doubtful_is_warned_of():
         GaussianMixture(random_state=0).fit(X)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "offset"), [("float32", 3e4), ("float32", 101_325.0), ("float64", 1.7e9)]
+)
+def test_clusters_far_from_the_origin(dtype, offset):
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1], 150)
+    X = np.c_[6.0 * label, 0 * label] + rng.normal(size=(300, 2))
+    far = (X + np.array([offset, 0])).astype(dtype)
+    here, there = (GaussianMixture(random_state=0).fit(x) for x in (X.astype(dtype), far))
+    assert adjusted_rand_score(label, there.predict(far)) > 0.98
+    assert there.score(far) == pytest.approx(here.score(X.astype(dtype)), abs=1e-3)
+
+
 def test_whole_numbers_are_no_more_clusters():
     rng = np.random.default_rng(5)
     X = np.r_[rng.normal([170, 70], 7, (500, 2)), rng.normal([226, 70], 7, (500, 2))]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gemjax as gj
-from gemjax._reduce.rounding import once, rounding, spread, unrounded
+from gemjax._reduce.rounding import _accompanied, once, rounding, spread, unrounded
 
 KEY = jax.random.key(0)
 
@@ -92,6 +92,18 @@ def counted(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.asarray(once(x, w, rounding(x, w)))
 
 
+def test_twins_and_neighbours_by_brute_force():
+    points = np.random.default_rng(2).integers(0, 12, (60, 2)) * np.array([1.0, 0.5])
+    some = np.arange(60) % 9 > 0
+    found = rounding(jnp.asarray(points), jnp.asarray(some / some.sum()))
+    rows = points[some]
+    twin = [sum((row == rows).all(axis=1)) > 1 for row in rows]
+    apart = [np.abs(row - rows) / [1, 0.5] for row in rows]
+    near = [any(a.max() == 1 for a in each) for each in apart]
+    shares = _accompanied(jnp.asarray(points), jnp.asarray(some), found)
+    np.testing.assert_allclose(shares, [np.mean(twin), np.mean(near)])
+
+
 @pytest.mark.parametrize("repeat", ["thrice", "drawn"])
 def test_rows_that_repeat_count_once_with_the_weight_of_all(repeat):
     rng = np.random.default_rng(4)
@@ -120,10 +132,11 @@ def test_rows_of_a_grid_stay_as_they_are(points):
     np.testing.assert_array_equal(counted(points, weights), weights)
 
 
-@pytest.mark.parametrize("times", [3, 10])
-def test_a_table_that_is_repeated_has_no_more_clusters(times):
+@pytest.mark.parametrize(("times", "digits"), [(3, None), (10, None), (5, 1)])
+def test_a_table_that_is_repeated_has_no_more_clusters(times, digits):
     centres = np.repeat([[0.0, 0.0], [8.0, 0.0], [4.0, 7.0]], 200 // times, axis=0)
     rows = centres + np.random.default_rng(0).normal(size=centres.shape)
+    rows = rows if digits is None else rows.round(digits)
     one = gj.select(gj.empirical(rows), KEY)
     many = gj.select(gj.empirical(np.repeat(rows, times, axis=0)), KEY)
     assert (int(many.num_components), int(many.num_clusters)) == (3, 3)

@@ -19,6 +19,8 @@ _INDEX = frozenset(
 # id, customer_id, Patient ID, rowId; not grid
 _IDENTIFIER = re.compile(r"(?:^|[\W_])(?:[iI][dD]|idx|IDX)$|[a-z](?:Id|ID)$")
 _NUMBER = re.compile(r"(?:^|[\W_])(?:no|nr|number|phone|tel)\.?$|[a-z]nr$", re.IGNORECASE)
+# timestamp, unix_time; not duration
+_CLOCK = re.compile(r"(?:^|[\W_])(?:timestamp|datetime|epoch|unix[\W_]?time)$", re.IGNORECASE)
 _TIME = frozenset(["year", "years", "time", "t", "day", "days", "month", "date", "x"])
 _CLASSES = frozenset(
     ["label", "labels", "class", "classes", "cluster", "clusters", "group", "groups", "category",
@@ -121,8 +123,9 @@ class Columns:
                 left[i] = f"constant ({constant:g})"
             else:
                 found[i] = values
+        first = next((i for i in range(len(self.names)) if left.get(i) != "empty"), 0)
         for i in list(found):
-            reason = self._no_measure(i, found[i])
+            reason = self._no_measure(i, found[i], i == first)
             if reason and len(found) > 1:
                 left[i] = reason
                 del found[i]
@@ -133,21 +136,26 @@ class Columns:
             raise InputError(f"no column of numbers to fit: {brief(what, 160)}")
         return found, self._told(left)
 
-    def _no_measure(self, i: int, values: np.ndarray) -> str:
-        """What a column is by its values and its name if it is an index or a list of classes."""
+    def _no_measure(self, i: int, values: np.ndarray, is_first: bool) -> str:
+        """What a column, the first one or not, is by its values and its name if it is an index, a
+        clock or a list of classes."""
         headings, N = self.sheet.headings, len(values)
         if headings is None:  # an array has no index unasked
-            is_index = i == 0 and self.sheet.lines is not None and N >= _FEW and values[0] in (0, 1)
+            is_index = (
+                is_first and self.sheet.lines is not None and N >= _FEW and values[0] in (0, 1)
+            )
         else:
             name = headings[i].lower()
-            first = i == 0 and N >= _FEW and name not in _TIME
-            is_index = name in _INDEX or first or (i == 0 and not name)
+            first = is_first and N >= _FEW and name not in _TIME
+            is_index = name in _INDEX or first or (is_first and not name)
         if is_index and np.array_equal(values, values[0] + np.arange(N)):
             return f"numbers the rows, {values[0]:.0f} to {values[-1]:.0f}"
         if headings is not None and not (values % 1).any():
             is_each = N >= _FEW and len(np.unique(values)) == N
             if _IDENTIFIER.search(headings[i]) or (_NUMBER.search(headings[i]) and is_each):
                 return "whole numbers, by its name identifiers and no measurements"
+            if _CLOCK.search(headings[i]):
+                return "whole numbers, by its name times and no measurements"
         if headings is not None and headings[i].lower() in _CLASSES and not (values % 1).any():
             classes = np.unique(values[~np.isnan(values)])
             if 2 * len(classes) <= N:
